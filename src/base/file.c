@@ -1,0 +1,263 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static orion_status io_fail(orion_error *err, const char *path, const char *what) {
+  int e = errno;
+  orion_status code = e == ENOENT || e == ENOTDIR ? ORION_NOT_FOUND : ORION_IO;
+  return ORION_FAIL(err, code, "%s: %s: %s", path, what, strerror(e));
+}
+
+static orion_status open_regular(const char *path, int *out_fd, size_t *out_size, orion_error *err) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return io_fail(err, path, "cannot open");
+  struct stat st;
+  orion_status status = ORION_OK;
+  if (fstat(fd, &st) != 0) {
+    status = io_fail(err, path, "cannot stat");
+  } else if (!S_ISREG(st.st_mode)) {
+    status = ORION_FAIL(err, ORION_NOT_FOUND, "%s: not a regular file", path);
+  }
+  if (status != ORION_OK) {
+    close(fd);
+    return status;
+  }
+  *out_fd = fd;
+  *out_size = (size_t)st.st_size;
+  return ORION_OK;
+}
+
+orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_error *err) {
+  int fd;
+  size_t size;
+  ORION_TRY(open_regular(path, &fd, &size, err));
+  if (size == 0) {
+    close(fd);
+    *out = (orion_file_map){(const uint8_t *)"", 0};
+    return ORION_OK;
+  }
+  void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  close(fd);
+  if (data == MAP_FAILED) return io_fail(err, path, "cannot map");
+  *out = (orion_file_map){data, size};
+  return ORION_OK;
+}
+
+void orion_file_close_map(orion_file_map *map) {
+  if (map->size) munmap((void *)(uintptr_t)map->data, map->size);
+  *map = (orion_file_map){0};
+}
+
+static orion_status read_stream(const orion_allocator *a, int fd, const char *path, size_t max, char **out_data,
+                                size_t *out_size, orion_error *err) {
+  char *data = NULL;
+  size_t cap = 0, size = 0;
+  orion_status status = ORION_OK;
+  for (;;) {
+    if (!ORION_GROW(a, &data, &cap, size + 65536)) {
+      status = ORION_OOM(err, path);
+      break;
+    }
+    ssize_t n = read(fd, data + size, cap - size - 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      status = io_fail(err, path, "cannot read");
+      break;
+    }
+    if (n == 0) break;
+    size += (size_t)n;
+    if (size > max) {
+      status = ORION_FAIL(err, ORION_LIMIT, "%s: larger than %zu bytes", path, max);
+      break;
+    }
+  }
+  if (status == ORION_OK) {  // hand out exactly size + 1 bytes, as the contract says
+    char *exact = orion_strndup(a, data, size);
+    if (exact) {
+      *out_data = exact;
+      *out_size = size;
+    } else {
+      status = ORION_OOM(err, path);
+    }
+  }
+  orion_free(a, data, cap, 1);
+  return status;
+}
+
+orion_status orion_file_read(const orion_allocator *a, const char *path, size_t max, char **out_data, size_t *out_size,
+                             orion_error *err) {
+  if (strcmp(path, "-") == 0) return read_stream(a, STDIN_FILENO, "standard input", max, out_data, out_size, err);
+  int fd;
+  size_t size;
+  ORION_TRY(open_regular(path, &fd, &size, err));
+  orion_status status = ORION_OK;
+  if (size > max) {
+    status = ORION_FAIL(err, ORION_LIMIT, "%s: %zu bytes, larger than %zu", path, size, max);
+  } else {
+    status = read_stream(a, fd, path, max, out_data, out_size, err);
+  }
+  close(fd);
+  return status;
+}
+
+struct orion_file_writer {
+  const orion_allocator *allocator;
+  char *path;
+  char *temp;
+  int fd;
+};
+
+static void writer_free(orion_file_writer *w) {
+  if (w->fd >= 0) close(w->fd);
+  orion_strfree(w->allocator, w->path);
+  orion_strfree(w->allocator, w->temp);
+  orion_free(w->allocator, w, 1, sizeof *w);
+}
+
+orion_status orion_file_writer_open(const orion_allocator *a, const char *path, orion_file_writer **out,
+                                    orion_error *err) {
+  a = orion_allocator_or_default(a);
+  orion_file_writer *w = orion_alloc_zero(a, 1, sizeof *w);
+  if (!w) return ORION_OOM(err, path);
+  w->allocator = a;
+  w->fd = -1;
+  w->path = orion_strdup(a, path);
+  size_t n = strlen(path) + 40;
+  char *temp = orion_alloc(a, n, 1);
+  if (!w->path || !temp) {
+    orion_free(a, temp, n, 1);
+    writer_free(w);
+    return ORION_OOM(err, path);
+  }
+  // The process id keeps two writers of one name apart; O_EXCL refuses what somebody planted there.
+  snprintf(temp, n, "%s.tmp-%ld", path, (long)getpid());
+  w->temp = orion_strdup(a, temp);
+  orion_free(a, temp, n, 1);
+  if (!w->temp) {
+    writer_free(w);
+    return ORION_OOM(err, path);
+  }
+  unlink(w->temp);
+  w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (w->fd < 0) {
+    orion_status status = io_fail(err, w->temp, "cannot create");
+    writer_free(w);
+    return status;
+  }
+  *out = w;
+  return ORION_OK;
+}
+
+orion_status orion_file_writer_put(orion_file_writer *w, const void *bytes, size_t n, orion_error *err) {
+  const char *p = bytes;
+  while (n) {
+    ssize_t done = write(w->fd, p, n < (1u << 30) ? n : (1u << 30));
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return io_fail(err, w->path, "cannot write");
+    p += done;
+    n -= (size_t)done;
+  }
+  return ORION_OK;
+}
+
+orion_status orion_file_writer_put_at(orion_file_writer *w, uint64_t offset, const void *bytes, size_t n,
+                                      orion_error *err) {
+  const char *p = bytes;
+  while (n) {
+    ssize_t done = pwrite(w->fd, p, n < (1u << 30) ? n : (1u << 30), (off_t)offset);
+    if (done < 0 && errno == EINTR) continue;
+    if (done < 0) return io_fail(err, w->path, "cannot write");
+    p += done;
+    offset += (uint64_t)done;
+    n -= (size_t)done;
+  }
+  return ORION_OK;
+}
+
+static void sync_parent(const char *path) {
+  // A rename is only durable once its directory is; failure to open it (exotic file systems) is no reason to fail.
+  const char *slash = strrchr(path, '/');
+  char dir[4096];
+  size_t n = slash ? (size_t)(slash - path) : 0;
+  if (n >= sizeof dir) return;
+  if (slash && n == 0) n = 1;  // the root
+  memcpy(dir, slash ? path : ".", slash ? n : 1);
+  dir[slash ? n : 1] = 0;
+  int fd = open(dir, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  fsync(fd);
+  close(fd);
+}
+
+orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err) {
+  orion_status status = ORION_OK;
+  if (fsync(w->fd) != 0) status = io_fail(err, w->path, "cannot flush");
+  int fd = w->fd;
+  w->fd = -1;
+  if (close(fd) != 0 && status == ORION_OK) status = io_fail(err, w->path, "cannot close");
+  if (status == ORION_OK && rename(w->temp, w->path) != 0) status = io_fail(err, w->path, "cannot rename into place");
+  if (status == ORION_OK) {
+    sync_parent(w->path);
+  } else {
+    unlink(w->temp);
+  }
+  writer_free(w);
+  return status;
+}
+
+void orion_file_writer_abort(orion_file_writer *w) {
+  if (!w) return;
+  unlink(w->temp);
+  writer_free(w);
+}
+
+orion_status orion_file_write(const orion_allocator *a, const char *path, const void *bytes, size_t n,
+                              orion_error *err) {
+  orion_file_writer *w;
+  ORION_TRY(orion_file_writer_open(a, path, &w, err));
+  orion_status status = orion_file_writer_put(w, bytes, n, err);
+  if (status != ORION_OK) {
+    orion_file_writer_abort(w);
+    return status;
+  }
+  return orion_file_writer_commit(w, err);
+}
+
+bool orion_file_exists(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool orion_dir_exists(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+orion_status orion_dir_make(const char *path, orion_error *err) {
+  char part[4096];
+  size_t n = strlen(path);
+  if (n == 0 || n >= sizeof part) return ORION_FAIL(err, ORION_INVALID, "%s: not a usable directory name", path);
+  for (size_t i = 1; i <= n; i++) {
+    if (path[i] != '/' && path[i] != 0) continue;
+    memcpy(part, path, i);
+    part[i] = 0;
+    if (mkdir(part, 0777) != 0 && errno != EEXIST) return io_fail(err, part, "cannot make directory");
+  }
+  return orion_dir_exists(path) ? ORION_OK : ORION_FAIL(err, ORION_IO, "%s: exists and is no directory", path);
+}
+
+char *orion_path_join(const orion_allocator *a, const char *dir, const char *name) {
+  size_t d = strlen(dir), n = strlen(name);
+  bool slash = d && dir[d - 1] != '/';
+  char *path = orion_alloc(a, d + slash + n + 1, 1);
+  if (!path) return NULL;
+  memcpy(path, dir, d);
+  if (slash) path[d] = '/';
+  memcpy(path + d + slash, name, n + 1);
+  return path;
+}

@@ -1,0 +1,60 @@
+#include "orion/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *orion_status_name(orion_status status) {
+  switch (status) {
+    case ORION_OK: return "ok";
+    case ORION_INVALID: return "invalid";
+    case ORION_NOT_FOUND: return "not found";
+    case ORION_UNSUPPORTED: return "unsupported";
+    case ORION_FORMAT: return "format";
+    case ORION_REFUSED: return "refused";
+    case ORION_LIMIT: return "limit";
+    case ORION_NO_MEMORY: return "out of memory";
+    case ORION_IO: return "i/o";
+    case ORION_DEVICE: return "device";
+    case ORION_NUMERIC: return "numeric";
+    case ORION_CANCELLED: return "cancelled";
+    case ORION_INTERNAL: return "internal";
+  }
+  return "unknown";
+}
+
+// Messages are one line of valid terminal text whatever the file that caused them held.
+static void make_printable(char *text) {
+  for (unsigned char *p = (unsigned char *)text; *p; p++) {
+    if (*p < 0x20 || *p == 0x7f) *p = ' ';
+  }
+}
+
+orion_status orion_error_set(orion_error *err, orion_status code, const char *file, int line, const char *format,
+                             ...) {
+  if (!err) return code;
+  err->code = code;
+  err->file = file;
+  err->line = line;
+  va_list args;
+  va_start(args, format);
+  vsnprintf(err->message, sizeof err->message, format, args);
+  va_end(args);
+  make_printable(err->message);
+  return code;
+}
+
+orion_status orion_error_prefix(orion_error *err, const char *format, ...) {
+  if (!err) return ORION_INTERNAL;
+  char old[sizeof err->message];
+  memcpy(old, err->message, sizeof old);
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(err->message, sizeof err->message, format, args);
+  va_end(args);
+  if (n < 0) n = 0;
+  size_t used = (size_t)n < sizeof err->message ? (size_t)n : sizeof err->message - 1;
+  snprintf(err->message + used, sizeof err->message - used, ": %s", old);
+  make_printable(err->message);
+  return err->code;
+}

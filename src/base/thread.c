@@ -1,0 +1,162 @@
+// Workers wait for a new epoch, first spinning briefly (a decode step hands out work every few microseconds), then
+// asleep on a condition variable. Pieces are taken from one atomic counter; who takes which does not matter to results.
+#include "base/thread.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+#define SPIN_TURNS 20000  // some tens of microseconds
+
+typedef struct worker {
+  orion_pool *pool;
+  pthread_t thread;
+  int index;
+} worker;
+
+struct orion_pool {
+  const orion_allocator *allocator;
+  int threads;
+  int started;
+  worker *workers;
+  pthread_mutex_t mutex;
+  pthread_cond_t wake;
+  atomic_uint epoch;     // changes when there is work
+  atomic_int sleepers;
+  atomic_bool stop;
+  atomic_size_t next;    // first index not yet taken
+  atomic_int running;    // workers that have not finished this epoch
+  size_t n, grain;
+  orion_range_fn fn;
+  void *ctx;
+};
+
+static inline void cpu_relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+int orion_cpu_count(void) {
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    int n = CPU_COUNT(&set);
+    if (n > 0) return n;
+  }
+#endif
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? (int)n : 1;
+}
+
+static void take_pieces(orion_pool *pool, int index) {
+  for (;;) {
+    size_t begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
+    if (begin >= pool->n) return;
+    size_t end = pool->n - begin > pool->grain ? begin + pool->grain : pool->n;
+    pool->fn(pool->ctx, begin, end, index);
+  }
+}
+
+static void wait_for_epoch(orion_pool *pool, unsigned seen) {
+  for (int i = 0; i < SPIN_TURNS; i++) {
+    if (atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen) return;
+    cpu_relax();
+  }
+  pthread_mutex_lock(&pool->mutex);
+  atomic_fetch_add(&pool->sleepers, 1);
+  while (atomic_load(&pool->epoch) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
+  atomic_fetch_sub(&pool->sleepers, 1);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *arg) {
+  worker *w = arg;
+  orion_pool *pool = w->pool;
+  unsigned seen = 0;
+  for (;;) {
+    wait_for_epoch(pool, seen);
+    seen = atomic_load_explicit(&pool->epoch, memory_order_acquire);
+    if (atomic_load(&pool->stop)) return NULL;
+    take_pieces(pool, w->index);
+    atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
+  }
+}
+
+// Publishes a new epoch; sleepers are woken only if there are any (a system call otherwise saved).
+static void publish(orion_pool *pool) {
+  atomic_fetch_add(&pool->epoch, 1);
+  if (atomic_load(&pool->sleepers) == 0) return;
+  pthread_mutex_lock(&pool->mutex);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->mutex);
+}
+
+orion_status orion_pool_create(const orion_allocator *a, int threads, orion_pool **out, orion_error *err) {
+  a = orion_allocator_or_default(a);
+  if (threads < 0 || threads > 1024) return ORION_FAIL(err, ORION_INVALID, "threads: %d is not within 0 to 1024", threads);
+  if (threads == 0) threads = orion_cpu_count();
+  orion_pool *pool = orion_alloc_zero(a, 1, sizeof *pool);
+  if (!pool) return ORION_OOM(err, "thread pool");
+  pool->allocator = a;
+  pool->threads = threads;
+  pthread_mutex_init(&pool->mutex, NULL);
+  pthread_cond_init(&pool->wake, NULL);
+  pool->workers = orion_alloc_zero(a, (size_t)threads, sizeof *pool->workers);
+  if (!pool->workers) {
+    orion_pool_destroy(pool);
+    return ORION_OOM(err, "thread pool");
+  }
+  for (int i = 1; i < threads; i++) {
+    pool->workers[i] = (worker){.pool = pool, .index = i};
+    if (pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) != 0) {
+      orion_pool_destroy(pool);
+      return ORION_FAIL(err, ORION_LIMIT, "thread pool: cannot start thread %d of %d", i + 1, threads);
+    }
+    pool->started = i;
+  }
+  *out = pool;
+  return ORION_OK;
+}
+
+void orion_pool_destroy(orion_pool *pool) {
+  if (!pool) return;
+  atomic_store(&pool->stop, true);
+  publish(pool);
+  for (int i = 1; i <= pool->started; i++) pthread_join(pool->workers[i].thread, NULL);
+  pthread_cond_destroy(&pool->wake);
+  pthread_mutex_destroy(&pool->mutex);
+  orion_free(pool->allocator, pool->workers, (size_t)pool->threads, sizeof *pool->workers);
+  orion_free(pool->allocator, pool, 1, sizeof *pool);
+}
+
+int orion_pool_threads(const orion_pool *pool) { return pool ? pool->threads : 1; }
+
+void orion_parallel_for(orion_pool *pool, size_t n, size_t grain, orion_range_fn fn, void *ctx) {
+  if (n == 0) return;
+  if (grain == 0) grain = 1;
+  if (!pool || pool->threads == 1 || n <= grain) {
+    for (size_t begin = 0; begin < n; begin += grain) fn(ctx, begin, n - begin > grain ? begin + grain : n, 0);
+    return;
+  }
+  pool->n = n;
+  pool->grain = grain;
+  pool->fn = fn;
+  pool->ctx = ctx;
+  atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+  atomic_store_explicit(&pool->running, pool->started, memory_order_relaxed);
+  publish(pool);
+  take_pieces(pool, 0);
+  for (int turns = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; turns++) {
+    if (turns < SPIN_TURNS) {
+      cpu_relax();
+    } else {
+      sched_yield();
+    }
+  }
+}

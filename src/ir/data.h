@@ -1,0 +1,71 @@
+// Elements of constant tensors: bytes somewhere in memory, or a lazy expression over other constants.
+//
+// Weights are large. A model file is mapped, its tensors become leaves, and what the compiler does to them (convert to
+// fp16, transpose, scale a row, join Q, K and V, pick rows) is noted as a node over the leaf. Only the device that packs
+// the weights, or the writer of blob files, reads the elements, rows at a time, into memory of its own.
+//
+// A tensor is seen as `rows` x `cols`: the first dimension by all the others (rank 0 and 1: one row... see orion_data_rows).
+// Nodes are immutable and owned by a store; a store is reference counted and shared by the programs that use it.
+#ifndef ORION_IR_DATA_H
+#define ORION_IR_DATA_H
+
+#include "base/alloc.h"
+#include "ir/dtype.h"
+
+typedef struct orion_data_store orion_data_store;
+
+typedef enum orion_data_kind {
+  ORION_DATA_BYTES,      // elements in memory, packed
+  ORION_DATA_CAST,       // source converted to dtype
+  ORION_DATA_TRANSPOSE,  // rows and columns of the source swapped
+  ORION_DATA_SCALE,      // source times scale[row] (or scale[0] when n_scale is 1), rounded to dtype
+  ORION_DATA_ROWS,       // rows index[0..rows) of the source
+  ORION_DATA_COLS,       // columns index[0..cols) of the source
+  ORION_DATA_JOIN,       // sources one after another along the rows
+  ORION_DATA_PAD,        // source with zeros after its rows and after its columns
+} orion_data_kind;
+
+typedef struct orion_data {
+  orion_data_kind kind;
+  orion_dtype dtype;
+  size_t rows, cols;
+  const void *bytes;                        // BYTES
+  const struct orion_data *const *sources;  // all others; JOIN has n_sources
+  size_t n_sources;
+  const float *scale;                       // SCALE
+  size_t n_scale;
+  const uint32_t *index;                    // ROWS, COLS
+  const char *origin;                       // for messages: tensor name in the model file, or NULL
+} orion_data;
+
+// ---- stores ----
+orion_status orion_data_store_create(const orion_allocator *a, orion_data_store **out, orion_error *err);
+orion_data_store *orion_data_store_retain(orion_data_store *s);
+void orion_data_store_release(orion_data_store *s);  // NULL is ignored
+// The store will call release(ctx) when it dies: keeps a mapped file alive as long as its leaves.
+orion_status orion_data_store_keep(orion_data_store *s, void *ctx, void (*release)(void *ctx), orion_error *err);
+
+// ---- nodes ---- NULL when out of memory. Thread-safe: no; build before sharing between threads.
+const orion_data *orion_data_borrow(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, const void *bytes,
+                                    const char *origin);  // bytes outlive the store (see keep)
+const orion_data *orion_data_copy(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, const void *bytes);
+const orion_data *orion_data_new(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, void **out_bytes);  // zeroed, to be filled
+const orion_data *orion_data_cast(orion_data_store *s, const orion_data *x, orion_dtype d);
+const orion_data *orion_data_transpose(orion_data_store *s, const orion_data *x);
+const orion_data *orion_data_scale(orion_data_store *s, const orion_data *x, size_t n_scale, const float *scale);
+const orion_data *orion_data_take_rows(orion_data_store *s, const orion_data *x, size_t n, const uint32_t *index);
+const orion_data *orion_data_take_cols(orion_data_store *s, const orion_data *x, size_t n, const uint32_t *index);
+const orion_data *orion_data_join(orion_data_store *s, size_t n, const orion_data *const *parts);  // equal cols, dtype
+const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_t rows, size_t cols);
+
+// ---- reading ---- any thread. Elements of rows [row, row + n) as `dtype` (converted), packed, row-major.
+// Sub-byte dtypes are read whole (row 0, all rows). NO_MEMORY is the only failure: some nodes need scratch.
+orion_status orion_data_read(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
+                             orion_error *err);
+// All elements as packed bytes in x's own dtype: the leaf's memory if it is one, else computed once and kept by the
+// store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
+const void *orion_data_bytes(orion_data_store *s, const orion_data *x);
+static inline size_t orion_data_elements(const orion_data *x) { return x->rows * x->cols; }
+bool orion_data_equal(const orion_data *a, const orion_data *b);  // same node, or equal small bytes leaves
+
+#endif

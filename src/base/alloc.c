@@ -63,7 +63,8 @@ void orion_free_aligned(const orion_allocator *a, void *ptr, size_t size, size_t
 }
 
 char *orion_strndup(const orion_allocator *a, const char *s, size_t n) {
-  char *copy = orion_alloc(a, n + 1, 1);
+  size_t size;
+  char *copy = orion_add_ok(n, 1, &size) ? orion_alloc(a, size, 1) : NULL;
   if (!copy) return NULL;
   memcpy(copy, s, n);
   copy[n] = 0;

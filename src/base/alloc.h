@@ -13,8 +13,19 @@
 #define ORION_ALIGN_CACHE 64
 
 // out = a*b or a+b; false (and out untouched) on overflow.
-static inline bool orion_mul_ok(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool orion_add_ok(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline bool orion_mul_ok(size_t a, size_t b, size_t *out) {
+  size_t product;
+  if (__builtin_mul_overflow(a, b, &product)) return false;
+  *out = product;
+  return true;
+}
+
+static inline bool orion_add_ok(size_t a, size_t b, size_t *out) {
+  size_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) return false;
+  *out = sum;
+  return true;
+}
 
 // Rounds up to a multiple of a power of two; the caller knows that n is far from SIZE_MAX.
 static inline size_t orion_round_up(size_t n, size_t multiple) { return (n + multiple - 1) & ~(multiple - 1); }

@@ -68,7 +68,8 @@ void *orion_arena_alloc(orion_arena *arena, size_t count, size_t size) {
 }
 
 char *orion_arena_strndup(orion_arena *arena, const char *s, size_t n) {
-  char *copy = orion_arena_aligned(arena, n + 1, 1);
+  size_t size;
+  char *copy = orion_add_ok(n, 1, &size) ? orion_arena_aligned(arena, size, 1) : NULL;
   if (copy) memcpy(copy, s, n);
   return copy;
 }
@@ -91,6 +92,6 @@ char *orion_arena_printf(orion_arena *arena, const char *format, ...) {
 
 void *orion_arena_copy(orion_arena *arena, const void *src, size_t count, size_t size) {
   void *copy = orion_arena_alloc(arena, count, size);
-  if (copy && count * size) memcpy(copy, src, count * size);
+  if (copy && count && size) memcpy(copy, src, count * size);
   return copy;
 }

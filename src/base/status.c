@@ -54,7 +54,14 @@ orion_status orion_error_prefix(orion_error *err, const char *format, ...) {
   va_end(args);
   if (n < 0) n = 0;
   size_t used = (size_t)n < sizeof err->message ? (size_t)n : sizeof err->message - 1;
-  snprintf(err->message + used, sizeof err->message - used, ": %s", old);
+  const char *parts[] = {": ", old};
+  for (int i = 0; i < 2; i++) {  // cut at the end, as a first message is
+    size_t want = strlen(parts[i]), room = sizeof err->message - 1 - used;
+    if (want > room) want = room;
+    memcpy(err->message + used, parts[i], want);
+    used += want;
+  }
+  err->message[used] = 0;
   make_printable(err->message);
   return err->code;
 }

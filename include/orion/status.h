@@ -47,7 +47,8 @@ typedef struct orion_error {
 /// Short stable name of a code, e.g. "format". Static string.
 ORION_API const char *orion_status_name(orion_status status);
 
-/// Fills `err` (may be NULL) and returns `code`. Use through ORION_FAIL, which adds the place.
+/// Fills `err` (may be NULL) and returns `code`. Use through ORION_FAIL, which adds the place and is itself `code`
+/// (spelled so that compilers see a failure where a failure is).
 ORION_API orion_status orion_error_set(orion_error *err, orion_status code, const char *file, int line,
                                        const char *format, ...) ORION_PRINTF(5, 6);
 
@@ -55,7 +56,7 @@ ORION_API orion_status orion_error_set(orion_error *err, orion_status code, cons
 ORION_API orion_status orion_error_prefix(orion_error *err, const char *format, ...) ORION_PRINTF(2, 3);
 
 /// return ORION_FAIL(err, ORION_FORMAT, "config.json: n_head is %d (want 1 or more)", n);
-#define ORION_FAIL(err, code, ...) orion_error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__)
+#define ORION_FAIL(err, code, ...) (orion_error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__), (code))
 
 /// Leaves the function with the status of `expr` unless it is ORION_OK. Only where nothing is owned.
 #define ORION_TRY(expr)                              \

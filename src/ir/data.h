@@ -4,7 +4,7 @@
 // fp16, transpose, scale a row, join Q, K and V, pick rows) is noted as a node over the leaf. Only the device that packs
 // the weights, or the writer of blob files, reads the elements, rows at a time, into memory of its own.
 //
-// A tensor is seen as `rows` x `cols`: the first dimension by all the others (rank 0 and 1: one row... see orion_data_rows).
+// A tensor is seen as `rows` x `cols`: its first dimension by the product of the others (rank 0: 1 x 1; rank 1: n x 1).
 // Nodes are immutable and owned by a store; a store is reference counted and shared by the programs that use it.
 #ifndef ORION_IR_DATA_H
 #define ORION_IR_DATA_H
@@ -30,6 +30,7 @@ typedef struct orion_data {
   orion_dtype dtype;
   size_t rows, cols;
   const void *bytes;                        // BYTES
+  bool mapped;                              // BYTES: pages of a read-only file, which can be read again
   const struct orion_data *const *sources;  // all others; JOIN has n_sources
   size_t n_sources;
   const float *scale;                       // SCALE
@@ -48,6 +49,8 @@ orion_status orion_data_store_keep(orion_data_store *s, void *ctx, void (*releas
 // ---- nodes ---- NULL when out of memory. Thread-safe: no; build before sharing between threads.
 const orion_data *orion_data_borrow(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, const void *bytes,
                                     const char *origin);  // bytes outlive the store (see keep)
+const orion_data *orion_data_borrow_mapped(orion_data_store *s, orion_dtype d, size_t rows, size_t cols,
+                                           const void *bytes, const char *origin);  // the same, of a file map
 const orion_data *orion_data_copy(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, const void *bytes);
 const orion_data *orion_data_new(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, void **out_bytes);  // zeroed, to be filled
 const orion_data *orion_data_cast(orion_data_store *s, const orion_data *x, orion_dtype d);
@@ -62,6 +65,8 @@ const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_
 // Sub-byte dtypes are read whole (row 0, all rows). NO_MEMORY is the only failure: some nodes need scratch.
 orion_status orion_data_read(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
                              orion_error *err);
+// The leaves under x that are file pages need not stay resident (a hint, after packing them elsewhere).
+void orion_data_forget_pages(const orion_data *x);
 // All elements as packed bytes in x's own dtype: the leaf's memory if it is one, else computed once and kept by the
 // store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
 const void *orion_data_bytes(orion_data_store *s, const orion_data *x);

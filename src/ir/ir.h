@@ -230,10 +230,13 @@ const orion_type *orion_value_type(const orion_function *f, orion_value_id v);
 const orion_literal *orion_ref_literal(const orion_function *f, orion_ref ref);
 bool orion_ref_is_const(const orion_function *f, orion_ref ref);  // literal, const, or constexpr_* of such
 
+// The constant given for an argument, be it an argument or (older constexpr_* ops) an attribute in brackets; or NULL.
+const orion_literal *orion_op_const(const orion_function *f, const orion_op *op, const char *name);
+
 // Small constants by value. False when the argument is absent, not constant, of another kind, or longer than `max`.
-// Absent arguments with a default in the op table yield the default (orion_op_* only).
+// Absent arguments with a default in the op table yield the default (orion_op_int, _float, _bool, _string).
 bool orion_ref_ints(const orion_function *f, orion_ref ref, size_t max, int64_t *out, size_t *out_n);
-bool orion_ref_float(const orion_function *f, orion_ref ref, double *out);      // a scalar, or all elements equal: no
+bool orion_ref_float(const orion_function *f, orion_ref ref, double *out);      // one element
 bool orion_op_int(const orion_function *f, const orion_op *op, const char *arg, int64_t *out);
 bool orion_op_ints(const orion_function *f, const orion_op *op, const char *arg, size_t max, int64_t *out, size_t *n);
 bool orion_op_float(const orion_function *f, const orion_op *op, const char *arg, double *out);

@@ -30,6 +30,7 @@ typedef enum orion_op_class {  // what a device or a cost model needs to tell ap
   ORION_CLASS_QUANT,         // quantize, dequantize
   ORION_CLASS_POOL,
   ORION_CLASS_STATE,
+  ORION_CLASS_COMPOSITE,     // of our model graphs; removed by lowering
   ORION_CLASS_MISC,
 } orion_op_class;
 

@@ -1,0 +1,61 @@
+// What a device implements: one table of functions. The public calls (include/orion/device.h) check arguments and keep
+// the bookkeeping that all devices share (names, layouts, bindings, times), so that a device only does its own work.
+#ifndef ORION_DEVICE_DEVICE_H
+#define ORION_DEVICE_DEVICE_H
+
+#include "base/thread.h"
+#include "ir/infer.h"
+#include "ir/ir.h"
+#include "orion/device.h"
+
+typedef struct orion_device_options {  // from "name:family,key=value,..."
+  const char *family;                  // text before the first comma if it has no '=', else NULL
+  size_t n;
+  const char *keys[16], *values[16];
+} orion_device_options;
+
+typedef struct orion_device_vtable {
+  const char *name;
+  // Sets *out to a device whose first member is struct orion_device. Unknown options are ORION_INVALID.
+  orion_status (*open)(const orion_allocator *a, const orion_device_options *options, int threads, orion_device **out,
+                       orion_error *err);
+  void (*close)(orion_device *d);
+  void (*describe)(const orion_device *d, orion_device_info *out);
+  orion_status (*supports)(orion_device *d, orion_program *p, orion_findings *out, orion_error *err);
+  // Makes an executable whose first member is struct orion_executable, with ios filled (orion_executable_init).
+  orion_status (*compile)(orion_device *d, orion_program *p, orion_function *f, orion_executable **out,
+                          orion_error *err);
+  void (*release)(orion_executable *e);  // frees all, calling orion_executable_deinit
+  orion_status (*run)(orion_executable *e, orion_surface *const *surfaces, orion_error *err);  // in order of ios
+  orion_status (*update)(orion_executable *e, const char *value, const void *bytes, size_t n, orion_error *err);
+} orion_device_vtable;
+
+struct orion_device {
+  const orion_device_vtable *vtable;
+  const orion_allocator *allocator;
+};
+
+struct orion_executable {
+  orion_device *device;
+  orion_data_store *data;    // retained
+  orion_arena arena;         // io names
+  orion_io *ios;
+  size_t n_ios, n_inputs;
+  orion_run_times times;
+};
+
+struct orion_surface {
+  orion_device *device;
+  orion_layout layout;
+  void *memory;              // 64-byte aligned
+};
+
+// Fills the shared part: device, retained store, ios from the function's parameters and outputs with rows padded to a
+// multiple of `row_align` bytes (1: packed). Output names are the names of the returned values.
+orion_status orion_executable_init(orion_executable *e, orion_device *d, const orion_function *f, size_t row_align,
+                                   orion_error *err);
+void orion_executable_deinit(orion_executable *e);
+
+extern const orion_device_vtable orion_device_null, orion_device_cpu, orion_device_sim;
+
+#endif

@@ -1,0 +1,26 @@
+// From a model to a graph: one program with composites (end of ops.inc), every value [T, C], no layout chosen yet.
+//
+//   body   inputs  x [T, dim]; cos, sin [T, head_dim/2] where the model is rotary;
+//                  with past: mask [1, S], k_cache_L, v_cache_L [S, K] for each layer L
+//          outputs y [T, dim] (after the last layer, before the final norm); k_L, v_L [T, K] (k after rotation)
+//   head   input   y [T, dim]; output logits [T, vocab]
+#ifndef ORION_MODEL_GRAPH_H
+#define ORION_MODEL_GRAPH_H
+
+#include "model/model.h"
+
+typedef enum orion_graph_kind { ORION_GRAPH_BODY, ORION_GRAPH_HEAD } orion_graph_kind;
+
+typedef struct orion_graph_spec {
+  orion_graph_kind kind;
+  int64_t tokens;             // T
+  int64_t past;               // S; 0 = none
+  orion_dtype compute;        // dtype of activations: fp32 or fp16
+  orion_dtype weights;        // dtype that matrices are kept in; cast to `compute` in the graph where it differs
+  orion_dtype cache;          // dtype of k_cache, v_cache and of k_L, v_L
+} orion_graph_spec;
+
+orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
+                               orion_error *err);
+
+#endif

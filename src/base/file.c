@@ -13,8 +13,9 @@ static orion_status io_fail(orion_error *err, const char *path, const char *what
   return ORION_FAIL(err, code, "%s: %s: %s", path, what, strerror(e));
 }
 
+// O_NONBLOCK: a named pipe that nobody writes to must not hang us before we see that it is one.
 static orion_status open_regular(const char *path, int *out_fd, size_t *out_size, orion_error *err) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return io_fail(err, path, "cannot open");
   struct stat st;
   orion_status status = ORION_OK;
@@ -109,13 +110,15 @@ struct orion_file_writer {
   const orion_allocator *allocator;
   char *path;
   char *temp;
+  size_t temp_size;
   int fd;
+  bool failed;  // a put failed: what is in the temporary file is not what the caller meant
 };
 
 static void writer_free(orion_file_writer *w) {
   if (w->fd >= 0) close(w->fd);
   orion_strfree(w->allocator, w->path);
-  orion_strfree(w->allocator, w->temp);
+  orion_free(w->allocator, w->temp, w->temp_size, 1);
   orion_free(w->allocator, w, 1, sizeof *w);
 }
 
@@ -127,25 +130,22 @@ orion_status orion_file_writer_open(const orion_allocator *a, const char *path, 
   w->allocator = a;
   w->fd = -1;
   w->path = orion_strdup(a, path);
-  size_t n = strlen(path) + 40;
-  char *temp = orion_alloc(a, n, 1);
-  if (!w->path || !temp) {
-    orion_free(a, temp, n, 1);
+  size_t n = strlen(path) + 48;
+  w->temp = orion_alloc(a, n, 1);
+  w->temp_size = n;
+  if (!w->path || !w->temp) {
     writer_free(w);
     return ORION_OOM(err, path);
   }
-  // The process id keeps two writers of one name apart; O_EXCL refuses what somebody planted there.
-  snprintf(temp, n, "%s.tmp-%ld", path, (long)getpid());
-  w->temp = orion_strdup(a, temp);
-  orion_free(a, temp, n, 1);
-  if (!w->temp) {
-    writer_free(w);
-    return ORION_OOM(err, path);
+  // The process id keeps processes apart, the number the writers of one process (and what a crash left behind); O_EXCL
+  // refuses what somebody planted there.
+  for (unsigned i = 0; i < 1000 && w->fd < 0; i++) {
+    snprintf(w->temp, n, "%s.tmp-%ld-%u", path, (long)getpid(), i);
+    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (w->fd < 0 && errno != EEXIST) break;
   }
-  unlink(w->temp);
-  w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (w->fd < 0) {
-    orion_status status = io_fail(err, w->temp, "cannot create");
+    orion_status status = io_fail(err, path, "cannot create");
     writer_free(w);
     return status;
   }
@@ -158,7 +158,10 @@ orion_status orion_file_writer_put(orion_file_writer *w, const void *bytes, size
   while (n) {
     ssize_t done = write(w->fd, p, n < (1u << 30) ? n : (1u << 30));
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) return io_fail(err, w->path, "cannot write");
+    if (done < 0) {
+      w->failed = true;
+      return io_fail(err, w->path, "cannot write");
+    }
     p += done;
     n -= (size_t)done;
   }
@@ -171,7 +174,10 @@ orion_status orion_file_writer_put_at(orion_file_writer *w, uint64_t offset, con
   while (n) {
     ssize_t done = pwrite(w->fd, p, n < (1u << 30) ? n : (1u << 30), (off_t)offset);
     if (done < 0 && errno == EINTR) continue;
-    if (done < 0) return io_fail(err, w->path, "cannot write");
+    if (done < 0) {
+      w->failed = true;
+      return io_fail(err, w->path, "cannot write");
+    }
     p += done;
     offset += (uint64_t)done;
     n -= (size_t)done;
@@ -196,7 +202,11 @@ static void sync_parent(const char *path) {
 
 orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err) {
   orion_status status = ORION_OK;
-  if (fsync(w->fd) != 0) status = io_fail(err, w->path, "cannot flush");
+  if (w->failed) {
+    status = ORION_FAIL(err, ORION_IO, "%s: not written: an earlier write failed", w->path);
+  } else if (fsync(w->fd) != 0) {
+    status = io_fail(err, w->path, "cannot flush");
+  }
   int fd = w->fd;
   w->fd = -1;
   if (close(fd) != 0 && status == ORION_OK) status = io_fail(err, w->path, "cannot close");

@@ -20,7 +20,7 @@ orion_status orion_file_read(const orion_allocator *a, const char *path, size_t 
                              orion_error *err);
 
 // An atomic write: bytes go to a temporary file beside `path`; commit flushes it to the disk and renames it into
-// place; abort (or a crash) leaves what stood there before. Writing errors are reported at commit.
+// place; abort (or a crash) leaves what stood there before. After a failed put, commit refuses and leaves it too.
 typedef struct orion_file_writer orion_file_writer;
 orion_status orion_file_writer_open(const orion_allocator *a, const char *path, orion_file_writer **out,
                                     orion_error *err);

@@ -1,6 +1,7 @@
 #include "orion/status.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,10 +24,27 @@ const char *orion_status_name(orion_status status) {
   return "unknown";
 }
 
-// Messages are one line of valid terminal text whatever the file that caused them held.
+// Bytes of the UTF-8 character at p, 0 if there is no whole and valid one.
+static size_t utf8_length(const unsigned char *p) {
+  if (p[0] < 0x80) return 1;
+  size_t n = p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+  for (size_t i = 1; i < n; i++) {
+    if ((p[i] & 0xc0) != 0x80) return 0;  // also the terminator
+  }
+  if (n == 3 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f))) return 0;  // overlong, surrogate
+  if (n == 4 && ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))) return 0;  // overlong, past U+10FFFF
+  return n;
+}
+
+// Messages are one line of valid UTF-8 without control characters, whatever the file that caused them held and wherever
+// they were cut.
 static void make_printable(char *text) {
-  for (unsigned char *p = (unsigned char *)text; *p; p++) {
-    if (*p < 0x20 || *p == 0x7f) *p = ' ';
+  for (unsigned char *p = (unsigned char *)text; *p;) {
+    size_t n = utf8_length(p);
+    bool control = *p < 0x20 || *p == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+    if (control) memset(p, ' ', n);
+    if (n == 0) *p = '?';
+    p += n ? n : 1;
   }
 }
 

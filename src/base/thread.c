@@ -3,13 +3,14 @@
 #include "base/thread.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <sched.h>
-#endif
 
-#define SPIN_TURNS 20000  // some tens of microseconds
+#include "base/clock.h"
+
+#define SPIN_SECONDS 100e-6  // before a worker goes to sleep, or the caller yields its processor
+#define SPIN_TURNS 32        // between two looks at the clock; one turn is 10 to 150 cycles
 
 typedef struct worker {
   orion_pool *pool;
@@ -64,10 +65,13 @@ static void take_pieces(orion_pool *pool, int index) {
 }
 
 static void wait_for_epoch(orion_pool *pool, unsigned seen) {
-  for (int i = 0; i < SPIN_TURNS; i++) {
-    if (atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen) return;
-    cpu_relax();
-  }
+  double start = orion_now();
+  do {
+    for (int i = 0; i < SPIN_TURNS; i++) {
+      if (atomic_load_explicit(&pool->epoch, memory_order_acquire) != seen) return;
+      cpu_relax();
+    }
+  } while (orion_now() - start < SPIN_SECONDS);
   pthread_mutex_lock(&pool->mutex);
   atomic_fetch_add(&pool->sleepers, 1);
   while (atomic_load(&pool->epoch) == seen) pthread_cond_wait(&pool->wake, &pool->mutex);
@@ -137,6 +141,14 @@ void orion_pool_destroy(orion_pool *pool) {
 
 int orion_pool_threads(const orion_pool *pool) { return pool ? pool->threads : 1; }
 
+static void wait_for_workers(orion_pool *pool) {
+  double start = orion_now();
+  while (atomic_load_explicit(&pool->running, memory_order_acquire) != 0) {
+    for (int i = 0; i < SPIN_TURNS && atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) cpu_relax();
+    if (orion_now() - start > SPIN_SECONDS) sched_yield();
+  }
+}
+
 void orion_parallel_for(orion_pool *pool, size_t n, size_t grain, orion_range_fn fn, void *ctx) {
   if (n == 0) return;
   if (grain == 0) grain = 1;
@@ -152,11 +164,5 @@ void orion_parallel_for(orion_pool *pool, size_t n, size_t grain, orion_range_fn
   atomic_store_explicit(&pool->running, pool->started, memory_order_relaxed);
   publish(pool);
   take_pieces(pool, 0);
-  for (int turns = 0; atomic_load_explicit(&pool->running, memory_order_acquire) != 0; turns++) {
-    if (turns < SPIN_TURNS) {
-      cpu_relax();
-    } else {
-      sched_yield();
-    }
-  }
+  wait_for_workers(pool);
 }

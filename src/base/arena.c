@@ -1,3 +1,4 @@
+// Blocks of growing size, newest first; the newest is bumped, something big gets a block of its own behind it.
 #include "base/arena.h"
 
 #include <stdarg.h>

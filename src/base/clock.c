@@ -1,3 +1,4 @@
+// The monotonic clock and the resource counters of POSIX.
 #include "base/clock.h"
 
 #include <sys/resource.h>

@@ -1,3 +1,4 @@
+// Asking the processor: cpuid and the operating system's enabled registers on x86-64, the kernel's flags on aarch64.
 #include "base/cpu.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+// Files over POSIX calls: mmap for reading, a temporary file and rename for writing.
 #include "base/file.h"
 
 #include <errno.h>

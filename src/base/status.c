@@ -1,3 +1,4 @@
+// Error records: formatting, and keeping messages one clean line.
 #include "orion/status.h"
 
 #include <stdarg.h>

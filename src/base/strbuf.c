@@ -1,3 +1,4 @@
+// Growing text: doubling, always terminated.
 #include "base/strbuf.h"
 
 #include <stdarg.h>

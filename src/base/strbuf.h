@@ -1,5 +1,5 @@
-// A growing text. The first failed growth sticks: later appends do nothing, and `failed` (or orion_strbuf_status) says so
-// once at the end.
+// A growing text. The first failed growth sticks: later appends do nothing, and `failed` (or orion_strbuf_status) says
+// so once at the end.
 #ifndef ORION_BASE_STRBUF_H
 #define ORION_BASE_STRBUF_H
 

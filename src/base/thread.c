@@ -103,7 +103,9 @@ static void publish(orion_pool *pool) {
 
 orion_status orion_pool_create(const orion_allocator *a, int threads, orion_pool **out, orion_error *err) {
   a = orion_allocator_or_default(a);
-  if (threads < 0 || threads > 1024) return ORION_FAIL(err, ORION_INVALID, "threads: %d is not within 0 to 1024", threads);
+  if (threads < 0 || threads > 1024) {
+    return ORION_FAIL(err, ORION_INVALID, "threads: %d is not within 0 to 1024", threads);
+  }
   if (threads == 0) threads = orion_cpu_count();
   orion_pool *pool = orion_alloc_zero(a, 1, sizeof *pool);
   if (!pool) return ORION_OOM(err, "thread pool");

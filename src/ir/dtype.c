@@ -1,3 +1,4 @@
+// Names and sizes of the element types.
 #include "ir/dtype.h"
 
 #include <limits.h>

@@ -4,8 +4,8 @@
   that are allowed themselves. Public headers include nothing but each other and the C library.
 - Every public header compiles alone, as C11 and as C++ (where there is a C++ compiler).
 - Library code allocates through base/alloc.h, prints nothing, ends no process; see FORBIDDEN.
-- Files stay readable: at most MAX_LINES lines and 120 columns, no tabs, no trailing blanks, no notes to self, no path of
-  the machine they were written on.
+- Files stay readable: at most MAX_LINES lines, no tabs, no trailing blanks, no notes to self, no path of the machine they
+  were written on, an opening comment; .inc files are tables and may be wide.
 """
 import os
 import re
@@ -32,15 +32,16 @@ ROOMS = {
 }
 
 MAX_LINES = 1000
+MAX_COLUMNS = 140  # the formatter aims at 120; a line that reads worse when broken may run over a little
 
-# Calls that library code must not make, and the files that may. What others allocated is freed by name: jansson's
-# strings by free_json_text in base/json.c, if there is one.
+# Calls that library code must not make, and the files that may. (What jansson allocated, json_decref frees; its texts are
+# taken by json_dump_callback.)
 HEAP = {"malloc", "calloc", "realloc", "reallocarray", "free", "strdup", "strndup", "asprintf", "vasprintf",
         "posix_memalign", "aligned_alloc", "alloca", "getline", "realpath"}
 PRINT = {"printf", "vprintf", "puts", "putchar", "perror", "stdout", "stderr"}
 END = {"exit", "_exit", "_Exit", "quick_exit", "abort", "atexit"}
 FORBIDDEN = [
-    (HEAP, "allocates past base/alloc.h", ("src/base/alloc.c",)),
+    (HEAP, "allocates past base/alloc.h", ("src/base/alloc.c", "src/cli/")),
     (PRINT, "prints", ("src/cli/",)),
     (END, "ends the process", ("src/cli/",)),
     ({"setenv", "putenv", "srand", "rand", "strtok", "gets", "sprintf", "vsprintf", "strcpy", "strcat", "gmtime",
@@ -195,14 +196,14 @@ class House:
                 if MACHINE_PATHS.search(line):
                     paths.append(f"{path}:{number}: {line.strip()}")
                 if path.endswith((".c", ".h", ".inc")):
-                    if len(line) > 120:
+                    if len(line) > MAX_COLUMNS and not path.endswith(".inc"):
                         form.append(f"{path}:{number}: {len(line)} columns")
                     if "\t" in line or line != line.rstrip():
                         form.append(f"{path}:{number}: a tab or a trailing blank")
         self.report(f"no file is longer than {MAX_LINES} lines", size)
         self.report("no notes to self are left", notes)
         self.report("no path of somebody's machine", paths)
-        self.report("120 columns, no tabs, no trailing blanks", form)
+        self.report(f"at most {MAX_COLUMNS} columns, no tabs, no trailing blanks", form)
 
     def check_openings(self):
         problems = []

@@ -112,7 +112,9 @@ static void heap_free(void *ctx, void *ptr, size_t size, size_t align) {
   if (!ptr) broken("free of NULL reached the allocator", ptr, 0, 0);
   block_tag tag;
   memcpy(&tag, (unsigned char *)ptr - CANARY - sizeof tag, sizeof tag);
-  if (tag.check != ((uintptr_t)tag.block ^ (uintptr_t)ptr ^ (uintptr_t)TAG_MIX)) broken("free of something not alive", ptr, 0, 0);
+  if (tag.check != ((uintptr_t)tag.block ^ (uintptr_t)ptr ^ (uintptr_t)TAG_MIX)) {
+    broken("free of something not alive", ptr, 0, 0);
+  }
   test_block *b = tag.block;
   pthread_mutex_lock(heap->mutex);
   if (b->size != size) broken("freed with another size", ptr, size, b->size);

@@ -1,6 +1,6 @@
-// cmocka 1.1 reports a skipped case as "not ok 2 # SKIP name", which TAP readers take for a failure. Where the C library
-// lets us, standard output is replaced by a stream that turns such a line into "ok 2 # SKIP name". cmocka 2 writes it
-// right, so nothing is lost elsewhere.
+// cmocka 1.1 reports a skipped case as "not ok 2 # SKIP name", which TAP readers take for a failure. Where the C
+// library lets us, standard output is replaced by a stream that turns such a line into "ok 2 # SKIP name". cmocka 2
+// writes it right, so nothing is lost elsewhere.
 #include "support/support.h"
 
 #ifdef __GLIBC__

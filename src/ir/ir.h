@@ -105,7 +105,7 @@ typedef struct orion_value {
   const char *name;        // unique in its function
   const orion_type *type;
   orion_op_id def;         // ORION_NONE for parameters
-  uint32_t index;          // which result of `def`, or which parameter
+  uint32_t index;          // which result of `def`, or which parameter; ORION_NONE: used, but defined nowhere
 } orion_value;
 
 typedef struct orion_op {
@@ -147,6 +147,7 @@ typedef struct orion_program {
   orion_arena arena;
   orion_data_store *data;                    // keeps the constants alive; shared, reference counted
   const char *version;                       // "1.3"
+  bool bare_end;                             // the text ends without a line feed (some of Core ML's compilers)
   orion_attr *attrs;                         // buildInfo
   size_t n_attrs;
   orion_function **functions;
@@ -185,6 +186,9 @@ const orion_literal *orion_literal_items(orion_program *p, orion_literal_kind ki
 // caller sees to it with orion_function_find / orion_function_unique_name (the verifier checks).
 orion_value_id orion_function_add_param(orion_function *f, const char *name, const orion_type *type);
 orion_status orion_function_add_output(orion_function *f, orion_value_id value, orion_error *err);
+// A name that a text uses before or without defining it, of type `?`. Parsers make them so that the program can be held
+// and printed; the verifier refuses it, and nothing else need ever see one.
+orion_value_id orion_function_add_undefined(orion_function *f, const char *name);
 orion_ref orion_function_literal_ref(orion_function *f, const orion_literal *literal);
 orion_value_id orion_function_find(const orion_function *f, const char *name);  // linear; parsers keep their own table
 const char *orion_function_unique_name(orion_function *f, const char *stem);   // in the arena

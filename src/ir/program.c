@@ -111,6 +111,11 @@ orion_value_id orion_function_add_param(orion_function *f, const char *name, con
   return v;
 }
 
+orion_value_id orion_function_add_undefined(orion_function *f, const char *name) {
+  const orion_type *type = orion_type_tensor(f->program, ORION_DTYPE_NONE, 0, NULL);
+  return type ? add_value(f, name, type, ORION_NONE, ORION_NONE) : ORION_NONE;
+}
+
 orion_status orion_function_add_output(orion_function *f, orion_value_id value, orion_error *err) {
   if (value == ORION_NONE || !ORION_GROW(f->program->allocator, &f->outputs, &f->cap_outputs, f->n_outputs + 1)) {
     return ORION_OOM(err, "function outputs");
@@ -404,6 +409,12 @@ static bool clone_function(orion_program *p, const orion_function *from, orion_f
     map[from->params[i]] = orion_function_add_param(to, v->name, clone_type(p, v->type));
     if (map[from->params[i]] == ORION_NONE) return false;
   }
+  for (size_t i = 0; i < from->n_values; i++) {
+    const orion_value *v = &from->values[i];
+    if (v->def != ORION_NONE || v->index != ORION_NONE) continue;
+    map[i] = orion_function_add_undefined(to, v->name);
+    if (map[i] == ORION_NONE) return false;
+  }
   ORION_EACH_OP(from, id) {
     if (!clone_op(to, from, &from->ops[id], map)) return false;
   }
@@ -417,6 +428,7 @@ orion_status orion_program_clone(const orion_program *p, orion_program **out, or
   orion_program *copy;
   ORION_TRY(orion_program_create(p->allocator, p->data, &copy, err));
   copy->version = orion_arena_strdup(&copy->arena, p->version);
+  copy->bare_end = p->bare_end;
   copy->attrs = clone_attrs(copy, p->attrs, p->n_attrs);
   copy->n_attrs = p->n_attrs;
   bool ok = copy->version && copy->attrs;

@@ -4,9 +4,18 @@
 
 #include "ir/infer.h"
 
+// What passes need to know of the target, as plain numbers (lower fills it from target/target.h; passes know no chips).
+typedef struct orion_opt_limits {
+  bool ane;                         // channel-first fp16 programs for the engine; else the cpu device's
+  size_t sram_bytes;                // on-chip working set of one operand
+  int64_t split_conv_in;            // convolutions over more input channels run faster in pieces
+  int64_t max_conv_out;             // output channels of one convolution
+  size_t max_weight_bytes;          // constants of one program
+} orion_opt_limits;
+
 typedef struct orion_pass_context {
   const orion_allocator *allocator;
-  const void *target;               // const orion_target *, for passes whose decisions depend on it; may be NULL
+  const orion_opt_limits *limits;
   size_t changes;                   // rewrites made, for statistics
 } orion_pass_context;
 
@@ -37,7 +46,8 @@ typedef struct orion_opt_options {
 
 // Runs the pipeline until it is through; the list repeats (at most 8 times) while it changes something. The verifier
 // runs after each pass that changed the program; a finding there is ORION_INTERNAL and names the pass.
-orion_status orion_optimize(orion_program *p, const void *target, const orion_opt_options *options, orion_error *err);
+orion_status orion_optimize(orion_program *p, const orion_opt_limits *limits, const orion_opt_options *options,
+                            orion_error *err);
 const char *orion_default_pipeline(bool ane);  // comma-separated names
 
 #endif

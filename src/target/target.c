@@ -1,3 +1,4 @@
+// The families as data, and the small questions asked of them.
 #include "target/target.h"
 
 #include <string.h>

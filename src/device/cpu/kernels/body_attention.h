@@ -1,0 +1,146 @@
+// Attention of one head: keys are read block by block with a running maximum and sum per row (the "online" softmax),
+// so no more than a 64 x 64 block of scores exists. When a block raises a row's maximum, what the row has gathered is
+// scaled down by exp(old - new). Include after body_product.h.
+#ifndef ORION_DEVICE_CPU_KERNELS_BODY_ATTENTION_H
+#define ORION_DEVICE_CPU_KERNELS_BODY_ATTENTION_H
+
+enum { ATTENTION_ROWS = 64, ATTENTION_KEYS = 64, ATTENTION_DEPTH = 64, FEW_ROWS = 4 };
+
+typedef struct attention_state {
+  float max[ATTENTION_ROWS], sum[ATTENTION_ROWS];
+  _Alignas(64) float score[ATTENTION_ROWS * ATTENTION_KEYS];
+  _Alignas(64) float packed[ATTENTION_DEPTH * ATTENTION_KEYS];  // keys as panels; then a ragged panel of values
+} attention_state;
+
+INLINE float dot_as(orion_kernel_type type, const float *q, const void *key, size_t n) {
+  v16 s0 = v16_zero(), s1 = s0;
+  size_t e = 0;
+  for (; e + 32 <= n; e += 32) {
+    s0 = v16_fma(v16_load(q + e), v16_load_as(type, key, e), s0);
+    s1 = v16_fma(v16_load(q + e + 16), v16_load_as(type, key, e + 16), s1);
+  }
+  for (; e + 16 <= n; e += 16) s0 = v16_fma(v16_load(q + e), v16_load_as(type, key, e), s0);
+  if (e < n) s1 = v16_fma(v16_load_n(q + e, n - e), v16_load_as_n(type, key, e, n - e), s1);
+  return v16_sum(v16_add(s0, s1));
+}
+
+// score[r][s] = q[r] . k[s]
+static void attention_scores(attention_state *st, const orion_attention *a, const orion_attention_segment *g, size_t r0,
+                             size_t rows, size_t s0, size_t keys) {
+  const float *q = a->q + r0 * a->q_stride;
+  if (rows < FEW_ROWS) {
+    for (size_t r = 0; r < rows; r++) {
+      const float *row = q + r * a->q_stride;
+      float *score = st->score + r * ATTENTION_KEYS;
+      for (size_t s = 0; s < keys; s++) {
+        const void *key = element_at(g->type, g->k, (s0 + s) * g->k_stride);
+        score[s] = g->type == ORION_KERNEL_F32 ? dot_as(ORION_KERNEL_F32, row, key, a->key_size)
+                                               : dot_as(ORION_KERNEL_F16, row, key, a->key_size);
+      }
+    }
+    return;
+  }
+  for (size_t e = 0; e < a->key_size; e += ATTENTION_DEPTH) {
+    size_t depth = a->key_size - e < ATTENTION_DEPTH ? a->key_size - e : ATTENTION_DEPTH;
+    for (size_t s = 0; s < keys; s += 16) {
+      size_t lanes = keys - s < 16 ? keys - s : 16;
+      float *panel = st->packed + s * ATTENTION_DEPTH;
+      const void *key = element_at(g->type, g->k, (s0 + s) * g->k_stride + e);
+      widen_panel(panel, g->type, key, g->k_stride, 1, lanes, depth);
+      tile_in in = {q + e, a->q_stride, 1, panel, 0, 16};
+      tile_out out = {st->score + s, ATTENTION_KEYS, lanes, NULL, e > 0};
+      product_block(rows, &in, depth, &out);
+    }
+  }
+}
+
+// Turns scores into weights exp(score - max) and brings max, sum and the rows of out up to date.
+static void attention_weights(attention_state *st, const orion_attention *a, const orion_attention_segment *g,
+                              size_t r0, size_t rows, size_t s0, size_t keys) {
+  for (size_t r = 0; r < rows; r++) {
+    float *score = st->score + r * ATTENTION_KEYS;
+    map_mul_scalar(score, score, NULL, keys, a->scale, 0.0f);
+    if (g->mask) map_add(score, score, g->mask + (r0 + r) * g->mask_stride + s0, keys, 0.0f, 0.0f);
+    float largest = reduce_max(score, keys), old = st->max[r];
+    float now = old > largest || old != old ? old : largest;
+    float from = now == -INFINITY ? 0.0f : now;  // all masked so far: -inf - 0 keeps the weights at 0
+    st->max[r] = now;
+    float added = exp_and_sum(score, score, from, keys);
+    if (now == old) {
+      st->sum[r] += added;
+      continue;
+    }
+    float lanes[16], *out = a->out + (r0 + r) * a->out_stride;
+    v16_store(lanes, v16_exp(v16_set(old - from)));
+    st->sum[r] = st->sum[r] * lanes[0] + added;
+    map_mul_scalar(out, out, NULL, a->value_size, lanes[0], 0.0f);
+  }
+}
+
+// out[r] += sum_s weight[r][s] v[s]
+static void attention_values(attention_state *st, const orion_attention *a, const orion_attention_segment *g, size_t r0,
+                             size_t rows, size_t s0, size_t keys) {
+  size_t whole = a->value_size / 16 * 16, ragged = a->value_size - whole;
+  const void *v = element_at(g->type, g->v, s0 * g->v_stride);
+  tile_in in = {st->score, ATTENTION_KEYS, 1, v, 16, g->v_stride};
+  tile_out out = {a->out + r0 * a->out_stride, a->out_stride, 16, NULL, true};
+  if (rows <= 2 * TILE_ROWS) {
+    if (g->type == ORION_KERNEL_F32) product_few(rows, whole, ORION_KERNEL_F32, &in, keys, &out);
+    else product_few(rows, whole, ORION_KERNEL_F16, &in, keys, &out);
+    out.y += whole;
+    whole = 0;
+  } else {
+    for (size_t j = 0; j < whole; j += 16, out.y += 16) {
+      widen_panel(st->packed, g->type, element_at(g->type, v, j), 1, g->v_stride, 16, keys);
+      in.b = st->packed;
+      in.step = 16;
+      product_block(rows, &in, keys, &out);
+    }
+  }
+  if (!ragged) return;
+  widen_panel(st->packed, g->type, element_at(g->type, v, a->value_size - ragged), 1, g->v_stride, ragged, keys);
+  in.b = st->packed;
+  in.step = 16;
+  out.last = ragged;
+  product_block(rows, &in, keys, &out);
+}
+
+// Nothing of the block is seen by any row: a causal mask's upper triangle.
+static bool attention_hidden(const orion_attention_segment *g, size_t r0, size_t rows, size_t s0, size_t keys) {
+  if (!g->mask) return false;
+  size_t different = g->mask_stride ? rows : 1;
+  for (size_t r = different; r-- > 0;) {  // the last row of a causal block sees most
+    if (reduce_max(g->mask + (r0 + r) * g->mask_stride + s0, keys) != -INFINITY) return false;
+  }
+  return true;
+}
+
+static void attention(const orion_attention *a) {
+  attention_state st;
+  for (size_t r0 = 0; r0 < a->rows; r0 += ATTENTION_ROWS) {
+    size_t rows = a->rows - r0 < ATTENTION_ROWS ? a->rows - r0 : ATTENTION_ROWS;
+    for (size_t r = 0; r < rows; r++) {
+      st.max[r] = -INFINITY;
+      st.sum[r] = 0.0f;
+      map_fill(a->out + (r0 + r) * a->out_stride, NULL, NULL, a->value_size, 0.0f, 0.0f);
+    }
+    for (int i = 0; i < 2; i++) {
+      const orion_attention_segment *g = &a->segment[i];
+      for (size_t s = 0; s < g->count; s += ATTENTION_KEYS) {
+        size_t keys = g->count - s < ATTENTION_KEYS ? g->count - s : ATTENTION_KEYS;
+        if (attention_hidden(g, r0, rows, s, keys)) continue;
+        attention_scores(&st, a, g, r0, rows, s, keys);
+        attention_weights(&st, a, g, r0, rows, s, keys);
+        attention_values(&st, a, g, r0, rows, s, keys);
+      }
+    }
+    for (size_t r = 0; r < rows; r++) {
+      float *out = a->out + (r0 + r) * a->out_stride;
+      map_mul_scalar(out, out, NULL, a->value_size, 1.0f / st.sum[r], 0.0f);
+    }
+  }
+}
+
+static void install_attention(orion_kernels *k) { k->attention = attention; }
+
+#endif

@@ -1,0 +1,26 @@
+// Chooses the level. Portable first, so that a level may leave out what it does not improve.
+#include "device/cpu/kernels/kernels.h"
+
+#include "base/cpu.h"
+#include "device/cpu/kernels/level.h"
+
+#define NAME(NAME, name, arity) #name,
+#define ARITY(NAME, name, arity) arity,
+static const char *const map_names[] = {ORION_MAP_OPS(NAME)};
+static const int map_arities[] = {ORION_MAP_OPS(ARITY)};
+#undef NAME
+#undef ARITY
+
+const char *orion_map_name(orion_map_op op) { return map_names[op]; }
+int orion_map_arity(orion_map_op op) { return map_arities[op]; }
+
+void orion_kernels_init(orion_kernels *k, uint32_t cpu_features) {
+  orion_kernels_install_portable(k);
+#ifdef __x86_64__
+  if (cpu_features & ORION_CPU_AVX2) orion_kernels_install_avx2(k);
+  if (cpu_features & ORION_CPU_AVX512) orion_kernels_install_avx512(k);
+#endif
+#ifdef __aarch64__
+  if (cpu_features & ORION_CPU_NEON) orion_kernels_install_neon(k);
+#endif
+}

@@ -1,0 +1,155 @@
+// The compute kernels of the cpu device: pure functions over plain arrays. They know nothing of programs, allocate
+// nothing, keep no state, start no threads, and never touch a byte outside the elements they are given.
+//
+// One table of function pointers per processor level. The portable level is installed first and is complete; a better
+// level overwrites what it has. Every level computes 16 lanes at a time in the same order, so that all levels with a
+// fused multiply-add give the same bits (kernels written by hand for one level excepted, which say so); the portable
+// level rounds products separately where its target has no such instruction.
+//
+// Strides count elements. Results depend on shapes and values only, never on how a caller cuts the work: each output
+// element is computed by one call, and sums over K run in an order fixed by K. Callers split over rows, columns or
+// panels, never over K. Input and output may be the same array where a function says "in place"; else no overlap.
+#ifndef ORION_DEVICE_CPU_KERNELS_KERNELS_H
+#define ORION_DEVICE_CPU_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/half.h"
+#include "device/cpu/kernels/map_ops.h"
+
+// ---- Element types of stored weights and caches. Arithmetic is fp32 always. ----
+typedef enum orion_kernel_type {
+  ORION_KERNEL_F32,
+  ORION_KERNEL_F16,
+} orion_kernel_type;
+
+static inline size_t orion_kernel_type_size(orion_kernel_type t) { return t == ORION_KERNEL_F32 ? 4 : 2; }
+
+// ---- Packed weights ----
+// W [N,K] is kept as panels of 16 rows: panel p holds W[16p + j][k] at ((p * K) + k) * 16 + j, and the rows past N in
+// the last panel are zero. One layout for every level.
+enum { ORION_PANEL_ROWS = 16 };
+
+typedef struct orion_panels {
+  const void *data;        // orion_panels_size bytes; 32-byte alignment is faster but not needed
+  orion_kernel_type type;
+  size_t rows, cols;       // N, K
+} orion_panels;
+
+static inline size_t orion_panel_count(size_t rows) { return (rows + ORION_PANEL_ROWS - 1) / ORION_PANEL_ROWS; }
+// The caller has checked that rows * cols * 4, with rows rounded up to 16, does not overflow.
+static inline size_t orion_panels_size(orion_kernel_type type, size_t rows, size_t cols) {
+  return orion_panel_count(rows) * ORION_PANEL_ROWS * cols * orion_kernel_type_size(type);
+}
+
+// ---- Attention ----
+// A run of keys and values. Two of them let a cache and the new tokens be read without joining them first.
+typedef struct orion_attention_segment {
+  const void *k, *v;          // [count, E] and [count, Ev]
+  orion_kernel_type type;     // of both
+  size_t k_stride, v_stride;  // between rows
+  size_t count;               // valid keys: a masked tail is left out here
+  const float *mask;          // [L, count], added to the scaled scores; NULL for none
+  size_t mask_stride;         // between rows of the mask; 0 when all rows share one
+} orion_attention_segment;
+
+typedef struct orion_attention {
+  const float *q;             // [L, E]
+  size_t q_stride;
+  float *out;                 // [L, Ev]
+  size_t out_stride;
+  size_t rows, key_size, value_size;  // L, E, Ev
+  float scale;
+  orion_attention_segment segment[2];  // the second is skipped when its count is 0
+} orion_attention;
+
+// ---- Plain matrix product of run-time operands: C [M,N] = A [M,K] * B [K,N] ----
+// Element (i, j) of an operand is at i * row + j * col, so a transposed operand is the same call with swapped strides.
+typedef struct orion_matrix {
+  const float *data;
+  size_t row, col;
+} orion_matrix;
+
+// ---- Elementwise ----
+#define ORION_MAP_ENUM(NAME, name, arity) ORION_MAP_##NAME,
+typedef enum orion_map_op { ORION_MAP_OPS(ORION_MAP_ENUM) ORION_MAP_COUNT } orion_map_op;
+#undef ORION_MAP_ENUM
+
+const char *orion_map_name(orion_map_op op);
+int orion_map_arity(orion_map_op op);  // arrays read: 0, 1 or 2
+
+// dst[i] = op(a[i], b[i]; p, q) for i < n. In place: dst may be a or b. Operands an op does not read may be NULL.
+typedef void (*orion_map_fn)(float *dst, const float *a, const float *b, size_t n, float p, float q);
+
+// ---- Reductions ----
+typedef enum orion_reduce_op {
+  ORION_REDUCE_SUM,
+  ORION_REDUCE_SUM_SQUARE,
+  ORION_REDUCE_SUM_ABS,
+  ORION_REDUCE_PROD,
+  ORION_REDUCE_MAX,  // NaN if there is one, as min
+  ORION_REDUCE_MIN,
+  ORION_REDUCE_COUNT
+} orion_reduce_op;
+
+// Of n = 0 elements: 0 for the sums, 1 for the product, -inf for max, +inf for min.
+typedef float (*orion_reduce_fn)(const float *x, size_t n);
+// dst[c] over r of x[r * stride + c], for c < cols.
+typedef void (*orion_reduce_rows_fn)(float *dst, const float *x, size_t stride, size_t rows, size_t cols);
+
+typedef struct orion_kernels {
+  const char *level;  // "portable", "avx2", "avx512", "neon"
+
+  // y[t, n] = sum_k x[t, k] W[n, k] + bias[n] for t < rows and the n of panels [p0, p1). x and y are row-major with the
+  // given strides; bias may be NULL. A row's result does not depend on how many rows there are.
+  void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                 const float *bias, size_t p0, size_t p1);
+  // C[m, n] = sum_k A[m, k] B[k, n]; C row-major with a stride.
+  void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k);
+  // out = softmax(scale * q k^T + mask) v for one head. A row whose every score is -inf gives NaN. Rows of a group that
+  // share keys may be given as one call (mask_stride 0), which reads the keys once.
+  void (*attention)(const orion_attention *a);
+
+  orion_map_fn map[ORION_MAP_COUNT];
+  // dst[i] = cond[i] != 0 ? a[i] : b[i]. In place with any of the three.
+  void (*select)(float *dst, const float *cond, const float *a, const float *b, size_t n);
+
+  orion_reduce_fn reduce[ORION_REDUCE_COUNT];
+  orion_reduce_rows_fn reduce_rows[ORION_REDUCE_COUNT];
+  float (*dot)(const float *a, const float *b, size_t n);
+  size_t (*argmax)(const float *x, size_t n);  // first of the largest; NaN counts as largest; 0 when n is 0
+  // Rows, in place. gamma and beta may be NULL. Variance is the mean square distance from the mean, in a second pass.
+  void (*softmax)(float *dst, const float *x, size_t n);
+  void (*layer_norm)(float *dst, const float *x, const float *gamma, const float *beta, float eps, size_t n);
+  void (*rms_norm)(float *dst, const float *x, const float *gamma, float eps, size_t n);
+
+  // Conversions, round to nearest even. int32 conversion from float truncates and saturates, NaN to 0.
+  void (*half_to_float)(float *dst, const orion_half *src, size_t n);
+  void (*float_to_half)(orion_half *dst, const float *src, size_t n);
+  void (*bf16_to_float)(float *dst, const orion_bf16 *src, size_t n);
+  void (*int_to_float)(float *dst, const int32_t *src, size_t n);  // in place
+  void (*float_to_int)(int32_t *dst, const float *src, size_t n);  // in place
+
+  // dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols.
+  void (*transpose_f32)(float *dst, size_t dst_stride, const float *src, size_t src_stride, size_t rows, size_t cols);
+  void (*transpose_f16)(orion_half *dst, size_t dst_stride, const orion_half *src, size_t src_stride, size_t rows,
+                        size_t cols);
+  // dst[i * dst_step] = src[i * src_step]
+  void (*copy_f32)(float *dst, size_t dst_step, const float *src, size_t src_step, size_t n);
+  void (*copy_f16)(orion_half *dst, size_t dst_step, const orion_half *src, size_t src_step, size_t n);
+
+  // Packs the block of W with rows [r0, r1) and columns [c0, c1) into the panels `dst` of a [rows, cols] matrix. `src`
+  // is element (r0, c0), element (r, c) is src_row and src_col away: swap them for weights stored as [K,N]. Blocks may
+  // come in any order, and at once from several threads; the zero rows are written with row rows - 1.
+  void (*pack)(void *dst, orion_kernel_type type, size_t rows, size_t cols, const void *src, orion_kernel_type src_type,
+               size_t src_row, size_t src_col, size_t r0, size_t r1, size_t c0, size_t c1);
+  // One row of W out of its panels: an embedding table shared with the classifier is stored once.
+  void (*unpack_row)(float *dst, const orion_panels *w, size_t row);
+} orion_kernels;
+
+// Fills the table with the best level that `cpu_features` (bits of base/cpu.h, lowered by the caller at will) allows
+// and this library was built with.
+void orion_kernels_init(orion_kernels *k, uint32_t cpu_features);
+
+#endif

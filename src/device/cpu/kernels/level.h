@@ -1,0 +1,17 @@
+// What the files of all levels share: installers, and the inlining that the vector wrappers rely on.
+#ifndef ORION_DEVICE_CPU_KERNELS_LEVEL_H
+#define ORION_DEVICE_CPU_KERNELS_LEVEL_H
+
+#include <stdbool.h>
+
+#include "device/cpu/kernels/kernels.h"
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+// Each overwrites what it has. A level that the library was built without has no definition and is not called.
+void orion_kernels_install_portable(orion_kernels *k);
+void orion_kernels_install_avx2(orion_kernels *k);
+void orion_kernels_install_avx512(orion_kernels *k);
+void orion_kernels_install_neon(orion_kernels *k);
+
+#endif

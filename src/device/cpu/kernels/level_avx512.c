@@ -1,0 +1,11 @@
+// The AVX-512 level (F, BW, DQ, VL), compiled with its own flags: nothing here may run before the check for it.
+#include "device/cpu/kernels/v16_avx512.h"
+
+#include "device/cpu/kernels/body_convert.h"
+#include "device/cpu/kernels/body_map.h"
+#include "device/cpu/kernels/body_rows.h"
+#include "device/cpu/kernels/body_product.h"
+#include "device/cpu/kernels/body_attention.h"
+#include "device/cpu/kernels/body_install.h"
+
+void orion_kernels_install_avx512(orion_kernels *k) { install_all(k); }

@@ -1,0 +1,11 @@
+// The NEON level, which every aarch64 processor has.
+#include "device/cpu/kernels/v16_neon.h"
+
+#include "device/cpu/kernels/body_convert.h"
+#include "device/cpu/kernels/body_map.h"
+#include "device/cpu/kernels/body_rows.h"
+#include "device/cpu/kernels/body_product.h"
+#include "device/cpu/kernels/body_attention.h"
+#include "device/cpu/kernels/body_install.h"
+
+void orion_kernels_install_neon(orion_kernels *k) { install_all(k); }

@@ -1,0 +1,111 @@
+// Sixteen lanes as two AVX2 registers, with FMA and F16C. See v16_portable.h for what each function means.
+#ifndef ORION_DEVICE_CPU_KERNELS_V16_AVX2_H
+#define ORION_DEVICE_CPU_KERNELS_V16_AVX2_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/kernels/level.h"
+
+#define LEVEL_NAME "avx2"
+#define TILE_ROWS 6       // 12 registers of sums, 2 of weights, 1 of activation
+#define TILE_WIDE_ROWS 3
+
+typedef struct v16 { __m256 a, b; } v16;
+typedef struct v16i { __m256i a, b; } v16i;
+typedef v16 v16m;  // all ones or all zeros
+
+#define BOTH(T, f, ...) (T){f(x.a, ##__VA_ARGS__), f(x.b, ##__VA_ARGS__)}
+#define PAIR(T, f, ...) (T){f(x.a, y.a, ##__VA_ARGS__), f(x.b, y.b, ##__VA_ARGS__)}
+
+// Ones in the first n of eight, n in 0..16 counted over both halves.
+INLINE __m256i first_lanes(size_t n, int from) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n - from), lane);
+}
+
+INLINE v16 v16_set(float x) { return (v16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE v16 v16_zero(void) { return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+INLINE v16 v16_load(const float *p) { return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+INLINE void v16_store(float *p, v16 x) {
+  _mm256_storeu_ps(p, x.a);
+  _mm256_storeu_ps(p + 8, x.b);
+}
+INLINE v16 v16_load_n(const float *p, size_t n) {  // a masked-out lane is not touched, even on an unmapped page
+  return (v16){_mm256_maskload_ps(p, first_lanes(n, 0)), _mm256_maskload_ps(p + 8, first_lanes(n, 8))};
+}
+INLINE void v16_store_n(float *p, v16 x, size_t n) {
+  _mm256_maskstore_ps(p, first_lanes(n, 0), x.a);
+  _mm256_maskstore_ps(p + 8, first_lanes(n, 8), x.b);
+}
+
+INLINE v16 v16_add(v16 x, v16 y) { return PAIR(v16, _mm256_add_ps); }
+INLINE v16 v16_sub(v16 x, v16 y) { return PAIR(v16, _mm256_sub_ps); }
+INLINE v16 v16_mul(v16 x, v16 y) { return PAIR(v16, _mm256_mul_ps); }
+INLINE v16 v16_div(v16 x, v16 y) { return PAIR(v16, _mm256_div_ps); }
+INLINE v16 v16_max(v16 x, v16 y) { return PAIR(v16, _mm256_max_ps); }
+INLINE v16 v16_min(v16 x, v16 y) { return PAIR(v16, _mm256_min_ps); }
+INLINE v16 v16_fma(v16 x, v16 y, v16 z) {
+  return (v16){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+INLINE v16 v16_sqrt(v16 x) { return BOTH(v16, _mm256_sqrt_ps); }
+INLINE v16 v16_floor(v16 x) { return BOTH(v16, _mm256_floor_ps); }
+INLINE v16 v16_ceil(v16 x) { return BOTH(v16, _mm256_ceil_ps); }
+INLINE v16 v16_trunc(v16 x) { return BOTH(v16, _mm256_round_ps, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE v16 v16_round(v16 x) { return BOTH(v16, _mm256_round_ps, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+INLINE v16m v16_lt(v16 x, v16 y) { return PAIR(v16m, _mm256_cmp_ps, _CMP_LT_OQ); }
+INLINE v16m v16_le(v16 x, v16 y) { return PAIR(v16m, _mm256_cmp_ps, _CMP_LE_OQ); }
+INLINE v16m v16_eq(v16 x, v16 y) { return PAIR(v16m, _mm256_cmp_ps, _CMP_EQ_OQ); }
+INLINE v16 v16_select(v16m m, v16 x, v16 y) {
+  return (v16){_mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b)};
+}
+INLINE v16m m16_and(v16m x, v16m y) { return PAIR(v16m, _mm256_and_ps); }
+INLINE v16m m16_or(v16m x, v16m y) { return PAIR(v16m, _mm256_or_ps); }
+INLINE v16m m16_not(v16m x) {
+  const v16 y = {_mm256_castsi256_ps(_mm256_set1_epi32(-1)), _mm256_castsi256_ps(_mm256_set1_epi32(-1))};
+  return PAIR(v16m, _mm256_xor_ps);
+}
+INLINE bool m16_any(v16m x) { return _mm256_movemask_ps(_mm256_or_ps(x.a, x.b)) != 0; }
+
+INLINE v16i v16_bits(v16 x) { return BOTH(v16i, _mm256_castps_si256); }
+INLINE v16 v16_of(v16i x) { return BOTH(v16, _mm256_castsi256_ps); }
+INLINE v16i i16_set(int32_t x) { return (v16i){_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+INLINE v16i i16_add(v16i x, v16i y) { return PAIR(v16i, _mm256_add_epi32); }
+INLINE v16i i16_sub(v16i x, v16i y) { return PAIR(v16i, _mm256_sub_epi32); }
+INLINE v16i i16_and(v16i x, v16i y) { return PAIR(v16i, _mm256_and_si256); }
+INLINE v16i i16_or(v16i x, v16i y) { return PAIR(v16i, _mm256_or_si256); }
+INLINE v16i i16_xor(v16i x, v16i y) { return PAIR(v16i, _mm256_xor_si256); }
+INLINE v16i i16_shl(v16i x, int n) { return BOTH(v16i, _mm256_slli_epi32, n); }
+INLINE v16i i16_sra(v16i x, int n) { return BOTH(v16i, _mm256_srai_epi32, n); }
+INLINE v16m i16_nonzero(v16i x) {
+  const v16i y = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  v16i zero = PAIR(v16i, _mm256_cmpeq_epi32);
+  return m16_not(v16_of(zero));
+}
+INLINE v16 i16_to_float(v16i x) { return BOTH(v16, _mm256_cvtepi32_ps); }
+INLINE v16i i16_load(const int32_t *p) {
+  return (v16i){_mm256_loadu_si256((const __m256i *)(const void *)p),
+                _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};
+}
+
+INLINE float v16_sum(v16 x) {
+  __m256 eight = _mm256_add_ps(x.a, x.b);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+INLINE v16 v16_load_half(const orion_half *p) {
+  return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),
+               _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p + 8)))};
+}
+INLINE void v16_store_half(orion_half *p, v16 x) {
+  _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128((__m128i *)(void *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#undef BOTH
+#undef PAIR
+
+#endif

@@ -1,0 +1,77 @@
+// Sixteen lanes as one AVX-512 register (F, BW, DQ, VL). See v16_portable.h for what each function means.
+#ifndef ORION_DEVICE_CPU_KERNELS_V16_AVX512_H
+#define ORION_DEVICE_CPU_KERNELS_V16_AVX512_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/kernels/level.h"
+
+#define LEVEL_NAME "avx512"
+#define TILE_ROWS 12      // of 32 registers; two panels of 12 rows would leave none for weights
+#define TILE_WIDE_ROWS 3
+
+typedef __m512 v16;
+typedef __m512i v16i;
+typedef __mmask16 v16m;
+
+INLINE v16m first_lanes(size_t n) { return (v16m)((1u << n) - 1); }
+
+INLINE v16 v16_set(float x) { return _mm512_set1_ps(x); }
+INLINE v16 v16_zero(void) { return _mm512_setzero_ps(); }
+INLINE v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void v16_store(float *p, v16 x) { _mm512_storeu_ps(p, x); }
+INLINE v16 v16_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+INLINE void v16_store_n(float *p, v16 x, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
+
+INLINE v16 v16_add(v16 x, v16 y) { return _mm512_add_ps(x, y); }
+INLINE v16 v16_sub(v16 x, v16 y) { return _mm512_sub_ps(x, y); }
+INLINE v16 v16_mul(v16 x, v16 y) { return _mm512_mul_ps(x, y); }
+INLINE v16 v16_div(v16 x, v16 y) { return _mm512_div_ps(x, y); }
+INLINE v16 v16_max(v16 x, v16 y) { return _mm512_max_ps(x, y); }
+INLINE v16 v16_min(v16 x, v16 y) { return _mm512_min_ps(x, y); }
+INLINE v16 v16_fma(v16 x, v16 y, v16 z) { return _mm512_fmadd_ps(x, y, z); }
+INLINE v16 v16_sqrt(v16 x) { return _mm512_sqrt_ps(x); }
+INLINE v16 v16_floor(v16 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+INLINE v16 v16_ceil(v16 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC); }
+INLINE v16 v16_trunc(v16 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE v16 v16_round(v16 x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+INLINE v16m v16_lt(v16 x, v16 y) { return _mm512_cmp_ps_mask(x, y, _CMP_LT_OQ); }
+INLINE v16m v16_le(v16 x, v16 y) { return _mm512_cmp_ps_mask(x, y, _CMP_LE_OQ); }
+INLINE v16m v16_eq(v16 x, v16 y) { return _mm512_cmp_ps_mask(x, y, _CMP_EQ_OQ); }
+INLINE v16 v16_select(v16m m, v16 x, v16 y) { return _mm512_mask_blend_ps(m, y, x); }
+INLINE v16m m16_and(v16m x, v16m y) { return (v16m)(x & y); }
+INLINE v16m m16_or(v16m x, v16m y) { return (v16m)(x | y); }
+INLINE v16m m16_not(v16m x) { return (v16m)~x; }
+INLINE bool m16_any(v16m x) { return x != 0; }
+
+INLINE v16i v16_bits(v16 x) { return _mm512_castps_si512(x); }
+INLINE v16 v16_of(v16i x) { return _mm512_castsi512_ps(x); }
+INLINE v16i i16_set(int32_t x) { return _mm512_set1_epi32(x); }
+INLINE v16i i16_add(v16i x, v16i y) { return _mm512_add_epi32(x, y); }
+INLINE v16i i16_sub(v16i x, v16i y) { return _mm512_sub_epi32(x, y); }
+INLINE v16i i16_and(v16i x, v16i y) { return _mm512_and_si512(x, y); }
+INLINE v16i i16_or(v16i x, v16i y) { return _mm512_or_si512(x, y); }
+INLINE v16i i16_xor(v16i x, v16i y) { return _mm512_xor_si512(x, y); }
+INLINE v16i i16_shl(v16i x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
+INLINE v16i i16_sra(v16i x, int n) { return _mm512_srai_epi32(x, (unsigned)n); }
+INLINE v16m i16_nonzero(v16i x) { return _mm512_test_epi32_mask(x, x); }
+INLINE v16 i16_to_float(v16i x) { return _mm512_cvtepi32_ps(x); }
+INLINE v16i i16_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+
+INLINE float v16_sum(v16 x) {
+  __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+INLINE v16 v16_load_half(const orion_half *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+INLINE void v16_store_half(orion_half *p, v16 x) {
+  _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#endif

@@ -1,0 +1,118 @@
+// Sixteen lanes as four Advanced SIMD registers of aarch64. See v16_portable.h for what each function means.
+#ifndef ORION_DEVICE_CPU_KERNELS_V16_NEON_H
+#define ORION_DEVICE_CPU_KERNELS_V16_NEON_H
+
+#include <arm_neon.h>
+#include <math.h>
+#include <string.h>
+
+#include "device/cpu/kernels/level.h"
+
+#define LEVEL_NAME "neon"
+#define TILE_ROWS 6       // 24 registers of sums, 4 of weights
+#define TILE_WIDE_ROWS 3
+
+typedef struct v16 { float32x4_t a, b, c, d; } v16;
+typedef struct v16i { int32x4_t a, b, c, d; } v16i;
+typedef struct v16m { uint32x4_t a, b, c, d; } v16m;  // all ones or all zeros
+
+#define EACH1(T, f) (T){f(x.a), f(x.b), f(x.c), f(x.d)}
+#define EACH2(T, f) (T){f(x.a, y.a), f(x.b, y.b), f(x.c, y.c), f(x.d, y.d)}
+#define EACH3(T, f) (T){f(x.a, y.a, z.a), f(x.b, y.b, z.b), f(x.c, y.c, z.c), f(x.d, y.d, z.d)}
+
+INLINE v16 v16_set(float x) { return (v16){vdupq_n_f32(x), vdupq_n_f32(x), vdupq_n_f32(x), vdupq_n_f32(x)}; }
+INLINE v16 v16_zero(void) { return v16_set(0.0f); }
+INLINE v16 v16_load(const float *p) {
+  return (v16){vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
+}
+INLINE void v16_store(float *p, v16 x) {
+  vst1q_f32(p, x.a);
+  vst1q_f32(p + 4, x.b);
+  vst1q_f32(p + 8, x.c);
+  vst1q_f32(p + 12, x.d);
+}
+INLINE v16 v16_load_n(const float *p, size_t n) {
+  float r[16] = {0};
+  memcpy(r, p, n * sizeof *p);
+  return v16_load(r);
+}
+INLINE void v16_store_n(float *p, v16 x, size_t n) {
+  float r[16];
+  v16_store(r, x);
+  memcpy(p, r, n * sizeof *p);
+}
+
+// The instruction for max returns NaN when either is; ours is a > b ? a : b as on the other levels.
+INLINE float32x4_t f4_max(float32x4_t x, float32x4_t y) { return vbslq_f32(vcgtq_f32(x, y), x, y); }
+INLINE float32x4_t f4_min(float32x4_t x, float32x4_t y) { return vbslq_f32(vcltq_f32(x, y), x, y); }
+INLINE float32x4_t f4_fma(float32x4_t x, float32x4_t y, float32x4_t z) { return vfmaq_f32(z, x, y); }
+
+INLINE v16 v16_add(v16 x, v16 y) { return EACH2(v16, vaddq_f32); }
+INLINE v16 v16_sub(v16 x, v16 y) { return EACH2(v16, vsubq_f32); }
+INLINE v16 v16_mul(v16 x, v16 y) { return EACH2(v16, vmulq_f32); }
+INLINE v16 v16_div(v16 x, v16 y) { return EACH2(v16, vdivq_f32); }
+INLINE v16 v16_max(v16 x, v16 y) { return EACH2(v16, f4_max); }
+INLINE v16 v16_min(v16 x, v16 y) { return EACH2(v16, f4_min); }
+INLINE v16 v16_fma(v16 x, v16 y, v16 z) { return EACH3(v16, f4_fma); }
+INLINE v16 v16_sqrt(v16 x) { return EACH1(v16, vsqrtq_f32); }
+INLINE v16 v16_floor(v16 x) { return EACH1(v16, vrndmq_f32); }
+INLINE v16 v16_ceil(v16 x) { return EACH1(v16, vrndpq_f32); }
+INLINE v16 v16_trunc(v16 x) { return EACH1(v16, vrndq_f32); }
+INLINE v16 v16_round(v16 x) { return EACH1(v16, vrndnq_f32); }
+
+INLINE v16m v16_lt(v16 x, v16 y) { return EACH2(v16m, vcltq_f32); }
+INLINE v16m v16_le(v16 x, v16 y) { return EACH2(v16m, vcleq_f32); }
+INLINE v16m v16_eq(v16 x, v16 y) { return EACH2(v16m, vceqq_f32); }
+INLINE v16 v16_select(v16m x, v16 y, v16 z) { return EACH3(v16, vbslq_f32); }
+INLINE v16m m16_and(v16m x, v16m y) { return EACH2(v16m, vandq_u32); }
+INLINE v16m m16_or(v16m x, v16m y) { return EACH2(v16m, vorrq_u32); }
+INLINE v16m m16_not(v16m x) { return EACH1(v16m, vmvnq_u32); }
+INLINE bool m16_any(v16m x) {
+  return vmaxvq_u32(vorrq_u32(vorrq_u32(x.a, x.b), vorrq_u32(x.c, x.d))) != 0;
+}
+
+INLINE v16i v16_bits(v16 x) { return EACH1(v16i, vreinterpretq_s32_f32); }
+INLINE v16 v16_of(v16i x) { return EACH1(v16, vreinterpretq_f32_s32); }
+INLINE v16i i16_set(int32_t x) { return (v16i){vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x), vdupq_n_s32(x)}; }
+INLINE v16i i16_add(v16i x, v16i y) { return EACH2(v16i, vaddq_s32); }
+INLINE v16i i16_sub(v16i x, v16i y) { return EACH2(v16i, vsubq_s32); }
+INLINE v16i i16_and(v16i x, v16i y) { return EACH2(v16i, vandq_s32); }
+INLINE v16i i16_or(v16i x, v16i y) { return EACH2(v16i, vorrq_s32); }
+INLINE v16i i16_xor(v16i x, v16i y) { return EACH2(v16i, veorq_s32); }
+INLINE v16i i16_shl(v16i x, int n) {
+  v16i y = i16_set(n);
+  return EACH2(v16i, vshlq_s32);
+}
+INLINE v16i i16_sra(v16i x, int n) {  // a shift by a negative count goes right
+  v16i y = i16_set(-n);
+  return EACH2(v16i, vshlq_s32);
+}
+INLINE uint32x4_t i4_nonzero(int32x4_t x) { return vtstq_s32(x, x); }
+INLINE v16m i16_nonzero(v16i x) { return EACH1(v16m, i4_nonzero); }
+INLINE v16 i16_to_float(v16i x) { return EACH1(v16, vcvtq_f32_s32); }
+INLINE v16i i16_load(const int32_t *p) {
+  return (v16i){vld1q_s32(p), vld1q_s32(p + 4), vld1q_s32(p + 8), vld1q_s32(p + 12)};
+}
+
+INLINE float v16_sum(v16 x) {
+  float32x4_t four = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
+  float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+INLINE float32x4_t f4_load_half(const orion_half *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+INLINE void f4_store_half(orion_half *p, float32x4_t x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+INLINE v16 v16_load_half(const orion_half *p) {
+  return (v16){f4_load_half(p), f4_load_half(p + 4), f4_load_half(p + 8), f4_load_half(p + 12)};
+}
+INLINE void v16_store_half(orion_half *p, v16 x) {
+  f4_store_half(p, x.a);
+  f4_store_half(p + 4, x.b);
+  f4_store_half(p + 8, x.c);
+  f4_store_half(p + 12, x.d);
+}
+
+#undef EACH1
+#undef EACH2
+#undef EACH3
+
+#endif

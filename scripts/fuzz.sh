@@ -7,13 +7,15 @@ set -eu
 build=$1
 seconds=$2
 shift 2
-meson compile -C "$build"
 names=$*
 if [ -z "$names" ]; then
   for f in tests/fuzz/fuzz_*.c; do
     if [ -f "$f" ]; then names="$names $(basename "$f" .c | sed 's/^fuzz_//')"; fi
   done
 fi
+if [ -z "$names" ]; then echo "fuzz: there are no targets"; exit 0; fi
+for name in $names; do targets="${targets:-} libfuzz_$name"; done
+meson compile -C "$build" $targets
 # Folders of the shared data by target are listed in tests/fuzz/meson.build; the build writes the list down.
 shared=${ORION_SHARED:-../shared}
 failed=

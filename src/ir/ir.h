@@ -208,6 +208,12 @@ typedef struct orion_op_spec {     // what orion_function_add_op copies
 } orion_op_spec;
 orion_op_id orion_function_add_op(orion_function *f, const orion_op_spec *spec);
 
+// Appends a copy of `from`'s operation `id` to `to` (of another program, or the same): types, literals and names are
+// copied. Arguments go through map_ref, or are looked up in `map` where it is NULL; results are entered into `map`, which
+// is indexed by `from`'s value ids. False when out of memory or when an argument maps to ORION_NONE.
+bool orion_copy_op(orion_function *to, const orion_function *from, orion_op_id id,
+                   orion_ref (*map_ref)(void *ctx, orion_ref ref), void *ctx, orion_ref *map);
+
 void orion_function_remove_op(orion_function *f, orion_op_id op);                         // unlinks; uses are the caller's
 void orion_function_move_op(orion_function *f, orion_op_id op, orion_op_id before);
 void orion_function_replace_uses(orion_function *f, orion_value_id from, orion_value_id to);  // in args and outputs

@@ -19,6 +19,7 @@ typedef enum orion_arrangement {
   ORION_ROWS,           // [T, C]
   ORION_CHANNELS,       // [1, C, 1, T]
   ORION_HEADS,          // [1, H, T, n]
+  ORION_OPAQUE,         // handed from part to part as it is; rows and cols are 0
 } orion_arrangement;
 
 typedef struct orion_port {

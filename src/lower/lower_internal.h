@@ -1,0 +1,46 @@
+// Shared by the files of this room: the state of one lowering.
+#ifndef ORION_LOWER_LOWER_INTERNAL_H
+#define ORION_LOWER_LOWER_INTERNAL_H
+
+#include "ir/builder.h"
+#include "lower/lower.h"
+
+typedef struct lowering {
+  const orion_target *target;
+  orion_program *graph;      // source
+  orion_function *from;
+  orion_program *program;    // result, before it is cut
+  orion_function *to;
+  orion_builder b;
+  orion_ref *map;            // graph value -> ref in `to`; indexed by graph value id
+  orion_arena scratch;
+  orion_port *ports;         // of the uncut program
+  size_t n_ports, cap_ports;
+} lowering;
+
+// Opens the whole graph into l->to, in the layout of the cpu device (open_rows.c) or of the engine (open_channels.c).
+orion_status orion_open_rows(lowering *l, orion_error *err);
+orion_status orion_open_channels(lowering *l, orion_error *err);
+
+// Notes how the logical value `logical` lies in parameter or result `name`. Names are copied into l->scratch.
+bool orion_lowering_port(lowering *l, const char *logical, const char *name, bool input, orion_arrangement arrangement,
+                         int64_t rows, int64_t cols, int64_t heads, int64_t first_col);
+
+// Cuts l->program into the parts of `plan` (partition.c), which takes the programs over.
+orion_status orion_partition(lowering *l, orion_plan *plan, orion_error *err);
+
+// Gives inputs and outputs of each part names whose byte order is their order, and tells the ports (io_names.c).
+orion_status orion_name_ios(orion_plan *plan, orion_error *err);
+
+// The number of heads if the graph value is a cache of an attention (directly or behind a cast); else 0.
+int64_t orion_graph_cache_heads(const orion_function *f, orion_value_id param);
+
+// ---- helpers for opening ----
+
+// Source op under translation: its argument as graph value, mapped ref, and dims [T, C].
+static inline orion_ref mapped(const lowering *l, const orion_op *op, const char *arg) {
+  orion_ref ref = orion_op_ref(op, arg);
+  return ref == ORION_NONE ? ORION_NONE : l->map[ref];
+}
+
+#endif

@@ -1,0 +1,375 @@
+// Opening composites for the Neural Engine: every [T, C] value becomes [1, C, 1, T], fp16.
+//
+//   linear      1x1 convolution with weight [O, C, 1, 1], then the bias as an add of [1, O, 1, 1]; a classifier wider
+//               than one convolution may be becomes several, each an output of its own
+//   norms       over the channels, scaled so that nothing overflows: with a = max(max|x|, floor) and u = x / a every
+//               square is at most 1, and eps becomes eps / a^2. The floor keeps 1/a and eps/a^2 within fp16.
+//   rope        [1, H, n, T], halves along the height axis (no slice along the last axis: it saturates on M1 and M2)
+//   attention   per group of query heads: scores = q^T k as matmul over [1, KV, n, T]; the cached and the new positions
+//               keep separate scores and share one maximum and one sum, so that nothing is concatenated along S;
+//               values are summed as v p^T, which lands in [n, T] without a transpose
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lower/lower_internal.h"
+
+#define MASKED (-1e4)      // additive mask: exp underflows to zero in fp16
+#define NORM_FLOOR 0x1p-8  // of max|x| in norms: eps / floor^2 stays below 65504 for eps up to 0.99
+
+static orion_ref constant(lowering *l, const char *stem, double v) {
+  return orion_build_float(&l->b, stem, ORION_FP16, v);
+}
+
+static orion_ref binary(lowering *l, const char *stem, orion_opcode code, orion_ref x, orion_ref y) {
+  return ORION_BUILD(&l->b, stem, code, {"x", x}, {"y", y});
+}
+
+static orion_ref reduce(lowering *l, const char *stem, orion_opcode code, orion_ref x, int64_t axis) {
+  return ORION_BUILD(&l->b, stem, code, {"x", x}, {"axes", orion_build_ints(&l->b, "axes", 1, &axis)},
+                     {"keep_dims", orion_build_bool(&l->b, "keep", true)});
+}
+
+static orion_ref reshape(lowering *l, const char *stem, orion_ref x, int64_t d0, int64_t d1, int64_t d2, int64_t d3) {
+  return ORION_BUILD(&l->b, stem, ORION_OP_reshape, {"x", x},
+                     {"shape", orion_build_ints(&l->b, "shape", 4, (int64_t[]){d0, d1, d2, d3})});
+}
+
+static orion_ref matmul(lowering *l, const char *stem, orion_ref x, orion_ref y, bool tx, bool ty) {
+  return ORION_BUILD(&l->b, stem, ORION_OP_matmul, {"x", x}, {"y", y},
+                     {"transpose_x", orion_build_bool(&l->b, "tx", tx)},
+                     {"transpose_y", orion_build_bool(&l->b, "ty", ty)});
+}
+
+// The constant data behind a graph value, through the casts that the graph puts after narrow weights.
+static const orion_data *weight_of(lowering *l, const orion_op *op, const char *arg) {
+  orion_ref ref = orion_op_ref(op, arg);
+  while (ref != ORION_NONE && !orion_ref_is_literal(ref)) {
+    orion_op_id def = l->from->values[ref].def;
+    if (def == ORION_NONE || l->from->ops[def].code != ORION_OP_cast) break;
+    ref = orion_op_ref(&l->from->ops[def], "x");
+  }
+  const orion_literal *val = orion_ref_literal(l->from, ref);
+  return val ? val->data : NULL;
+}
+
+// A constant as fp16 tensor of the given dims (rank 4).
+static orion_ref fp16_weight(lowering *l, const char *stem, const orion_data *data, int64_t d0, int64_t d1, int64_t d2,
+                             int64_t d3) {
+  if (!data) {
+    orion_builder_fail(&l->b, ORION_UNSUPPORTED, "%s: weights of a graph are constants", stem);
+    return ORION_NONE;
+  }
+  const orion_data *half = orion_data_cast(l->program->data, data, ORION_FP16);
+  if (!half) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "%s: out of memory", stem);
+    return ORION_NONE;
+  }
+  return orion_build_weight(&l->b, stem, half, 4, (int64_t[]){d0, d1, d2, d3});
+}
+
+static orion_ref open_conv(lowering *l, const char *stem, orion_ref x, const orion_data *weight, const orion_data *bias) {
+  orion_builder *b = &l->b;
+  int64_t out = weight ? (int64_t)weight->rows : 0, in = weight ? (int64_t)weight->cols : 0;
+  const int64_t ones[] = {1, 1}, zeros[] = {0, 0, 0, 0};
+  orion_ref y = ORION_BUILD(b, stem, ORION_OP_conv, {"x", x}, {"weight", fp16_weight(l, "weight", weight, out, in, 1, 1)},
+                            {"strides", orion_build_ints(b, "strides", 2, ones)},
+                            {"pad_type", orion_build_string(b, "pad_type", "valid")},
+                            {"pad", orion_build_ints(b, "pad", 4, zeros)},
+                            {"dilations", orion_build_ints(b, "dilations", 2, ones)},
+                            {"groups", orion_build_int(b, "groups", 1)});
+  if (bias) y = binary(l, "biased", ORION_OP_add, y, fp16_weight(l, "bias", bias, 1, out, 1, 1));
+  return y;
+}
+
+static orion_ref open_linear(lowering *l, const orion_op *op) {
+  return open_conv(l, "conv", mapped(l, op, "x"), weight_of(l, op, "weight"),
+                         orion_op_arg(op, "bias") ? weight_of(l, op, "bias") : NULL);
+}
+
+// u = x / a with a = max(max|x| over `axis`, floor), and e = eps / a^2.
+static void prescale(lowering *l, orion_ref x, int64_t axis, double epsilon, orion_ref *out_u, orion_ref *out_e) {
+  orion_builder *b = &l->b;
+  orion_ref size = ORION_BUILD(b, "norm_abs", ORION_OP_abs, {"x", x});
+  orion_ref top = reduce(l, "norm_max", ORION_OP_reduce_max, size, axis);
+  top = binary(l, "norm_top", ORION_OP_maximum, top, constant(l, "floor", NORM_FLOOR));
+  orion_ref inverse = binary(l, "norm_inv", ORION_OP_real_div, constant(l, "one", 1), top);
+  *out_u = binary(l, "norm_u", ORION_OP_mul, x, inverse);
+  orion_ref root = binary(l, "norm_se", ORION_OP_mul, inverse, constant(l, "root_eps", sqrt(epsilon)));
+  *out_e = binary(l, "norm_e", ORION_OP_mul, root, root);
+}
+
+// u / sqrt(mean(u^2) + e)
+static orion_ref normalise(lowering *l, orion_ref u, orion_ref e, int64_t axis) {
+  orion_ref mean = reduce(l, "norm_ms", ORION_OP_reduce_mean, binary(l, "norm_sq", ORION_OP_mul, u, u), axis);
+  orion_ref sum = binary(l, "norm_mse", ORION_OP_add, mean, e);
+  orion_ref scale = binary(l, "norm_r", ORION_OP_pow, sum, constant(l, "power", -0.5));
+  return binary(l, "norm_n", ORION_OP_mul, u, scale);
+}
+
+static orion_ref open_layer_norm(lowering *l, const orion_op *op, const orion_type *type) {
+  double epsilon = 1e-5;
+  int64_t C = type->dims[1];
+  orion_op_float(l->from, op, "epsilon", &epsilon);
+  orion_ref x = mapped(l, op, "x"), u, e;
+  orion_ref mean = reduce(l, "norm_mean", ORION_OP_reduce_mean, x, 1);
+  prescale(l, binary(l, "norm_c", ORION_OP_sub, x, mean), 1, epsilon, &u, &e);
+  orion_ref y = normalise(l, u, e, 1);
+  if (orion_op_arg(op, "gamma")) {
+    y = binary(l, "norm_g", ORION_OP_mul, y, fp16_weight(l, "gamma", weight_of(l, op, "gamma"), 1, C, 1, 1));
+  }
+  if (orion_op_arg(op, "beta")) {
+    y = binary(l, "norm_b", ORION_OP_add, y, fp16_weight(l, "beta", weight_of(l, op, "beta"), 1, C, 1, 1));
+  }
+  return y;
+}
+
+static orion_ref open_rms_norm(lowering *l, const orion_op *op, const orion_type *type) {
+  double epsilon = 1e-5;
+  int64_t groups = 1, T = type->dims[0], C = type->dims[1];
+  orion_op_float(l->from, op, "epsilon", &epsilon);
+  orion_op_int(l->from, op, "groups", &groups);
+  int64_t n = C / groups, axis = groups > 1 ? 2 : 1;
+  orion_ref x = mapped(l, op, "x"), u, e;
+  if (groups > 1) x = reshape(l, "norm_in", x, 1, groups, n, T);
+  prescale(l, x, axis, epsilon, &u, &e);
+  const orion_data *gamma = weight_of(l, op, "gamma");
+  orion_ref g = groups > 1 ? fp16_weight(l, "gamma", gamma, 1, 1, n, 1) : fp16_weight(l, "gamma", gamma, 1, C, 1, 1);
+  orion_ref y = binary(l, "norm_g", ORION_OP_mul, normalise(l, u, e, axis), g);
+  return groups > 1 ? reshape(l, "norm_out", y, 1, C, 1, T) : y;
+}
+
+// Rows [begin, begin+size) of the height axis of [1, H, n, T].
+static orion_ref rows(lowering *l, const char *stem, orion_ref x, int64_t H, int64_t begin, int64_t size, int64_t T) {
+  orion_builder *b = &l->b;
+  return ORION_BUILD(b, stem, ORION_OP_slice_by_size, {"x", x},
+                     {"begin", orion_build_ints(b, "begin", 4, (int64_t[]){0, 0, begin, 0})},
+                     {"size", orion_build_ints(b, "size", 4, (int64_t[]){1, H, size, T})});
+}
+
+static orion_ref concat_rows(lowering *l, const char *stem, size_t n, const orion_ref *parts) {
+  orion_builder *b = &l->b;
+  if (n == 1) return parts[0];
+  orion_in rest[] = {{"axis", orion_build_int(b, "axis", 2)}, {"interleave", orion_build_bool(b, "interleave", false)}, {0}};
+  return orion_build_tuple_op(b, stem, ORION_OP_concat, "values", n, parts, rest);
+}
+
+static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *type) {
+  int64_t heads = 1, T = type->dims[0], C = type->dims[1];
+  orion_op_int(l->from, op, "heads", &heads);
+  int64_t n = C / heads, half = n / 2;
+  orion_ref x = reshape(l, "rope_in", mapped(l, op, "x"), 1, heads, n, T);
+  orion_ref cos = reshape(l, "rope_cos", mapped(l, op, "cos"), 1, 1, half, T);
+  orion_ref sin = reshape(l, "rope_sin", mapped(l, op, "sin"), 1, 1, half, T);
+  orion_ref a = rows(l, "rope_a", x, heads, 0, half, T), c = rows(l, "rope_b", x, heads, half, half, T);
+  orion_ref first = binary(l, "rope_lo", ORION_OP_sub, binary(l, "rope_ac", ORION_OP_mul, a, cos),
+                           binary(l, "rope_bs", ORION_OP_mul, c, sin));
+  orion_ref second = binary(l, "rope_hi", ORION_OP_add, binary(l, "rope_bc", ORION_OP_mul, c, cos),
+                            binary(l, "rope_as", ORION_OP_mul, a, sin));
+  return reshape(l, "rope_out", concat_rows(l, "rope_y", 2, (orion_ref[]){first, second}), 1, C, 1, T);
+}
+
+// The causal mask among the T new positions, [1, 1, T, T].
+static orion_ref causal_mask(lowering *l, int64_t T) {
+  void *bytes;
+  const orion_data *data = orion_data_new(l->program->data, ORION_FP16, 1, (size_t)(T * T), &bytes);
+  if (!data) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "causal mask: out of memory");
+    return ORION_NONE;
+  }
+  for (int64_t t = 0; t < T; t++) {
+    for (int64_t s = t + 1; s < T; s++) orion_store_double(ORION_FP16, bytes, (size_t)(t * T + s), MASKED);
+  }
+  return orion_build_weight(&l->b, "causal", data, 4, (int64_t[]){1, 1, T, T});
+}
+
+typedef struct group {        // one group of query heads: one head for each KV head
+  orion_ref q;                // [1, KV, n, T]
+  orion_ref k, v;             // [1, KV, n, T]
+  orion_ref k_cache, v_cache; // [1, KV, n, S] or ORION_NONE
+  orion_ref mask, causal;     // [1, 1, 1, S], [1, 1, T, T]
+} group;
+
+// Weighted values of one group, [1, KV, n, T].
+static orion_ref attend(lowering *l, const group *g) {
+  orion_builder *b = &l->b;
+  orion_ref s = binary(l, "scores_m", ORION_OP_add, matmul(l, "scores", g->q, g->k, true, false), g->causal);
+  if (g->k_cache == ORION_NONE) {
+    orion_ref p = ORION_BUILD(b, "probs", ORION_OP_softmax, {"x", s}, {"axis", orion_build_int(b, "axis", -1)});
+    return matmul(l, "mix", g->v, p, false, true);
+  }
+  orion_ref c = binary(l, "past_scores_m", ORION_OP_add, matmul(l, "past_scores", g->q, g->k_cache, true, false), g->mask);
+  orion_ref top = binary(l, "top", ORION_OP_maximum, reduce(l, "past_top", ORION_OP_reduce_max, c, -1),
+                         reduce(l, "new_top", ORION_OP_reduce_max, s, -1));
+  orion_ref ec = ORION_BUILD(b, "past_exp", ORION_OP_exp, {"x", binary(l, "past_rel", ORION_OP_sub, c, top)});
+  orion_ref es = ORION_BUILD(b, "new_exp", ORION_OP_exp, {"x", binary(l, "new_rel", ORION_OP_sub, s, top)});
+  orion_ref sum = binary(l, "sum", ORION_OP_add, reduce(l, "past_sum", ORION_OP_reduce_sum, ec, -1),
+                         reduce(l, "new_sum", ORION_OP_reduce_sum, es, -1));
+  orion_ref r = binary(l, "inv_sum", ORION_OP_real_div, constant(l, "one", 1), sum);
+  orion_ref past = matmul(l, "past_mix", g->v_cache, binary(l, "past_probs", ORION_OP_mul, ec, r), false, true);
+  orion_ref now = matmul(l, "new_mix", g->v, binary(l, "new_probs", ORION_OP_mul, es, r), false, true);
+  return binary(l, "mix", ORION_OP_add, past, now);
+}
+
+static orion_ref open_attention(lowering *l, const orion_op *op, const orion_type *type) {
+  int64_t heads = 1, kv = 1, T = type->dims[0];
+  double scale = 1;
+  orion_op_int(l->from, op, "heads", &heads);
+  orion_op_int(l->from, op, "kv_heads", &kv);
+  orion_op_float(l->from, op, "scale", &scale);
+  const orion_type *cache = orion_ref_type(l->from, orion_op_ref(op, "k_cache"));
+  int64_t n = type->dims[1] / heads, S = cache ? cache->dims[0] : 0, G = heads / kv;
+  // Scaling the query, not the scores: it is the smaller tensor, and the pass that folds scales moves it into wq.
+  orion_ref scaled = binary(l, "q_scaled", ORION_OP_mul, mapped(l, op, "q"), constant(l, "scale", scale));
+  orion_ref q = reshape(l, "q_heads", scaled, 1, kv, G * n, T);
+  group g = {.k = reshape(l, "k_heads", mapped(l, op, "k"), 1, kv, n, T),
+             .v = reshape(l, "v_heads", mapped(l, op, "v"), 1, kv, n, T),
+             .k_cache = ORION_NONE,
+             .v_cache = ORION_NONE,
+             .causal = causal_mask(l, T)};
+  if (S) {
+    g.k_cache = reshape(l, "k_past", mapped(l, op, "k_cache"), 1, kv, n, S);
+    g.v_cache = reshape(l, "v_past", mapped(l, op, "v_cache"), 1, kv, n, S);
+    g.mask = mapped(l, op, "mask");
+  }
+  orion_ref parts[64];
+  if (G > 64) {
+    orion_builder_fail(&l->b, ORION_UNSUPPORTED, "attention: %lld query heads for each key head (at most 64)", (long long)G);
+    return ORION_NONE;
+  }
+  for (int64_t i = 0; i < G; i++) {
+    g.q = G == 1 ? q : rows(l, "q_group", q, kv, i * n, n, T);
+    parts[i] = attend(l, &g);
+  }
+  return reshape(l, "attention_out", concat_rows(l, "groups", (size_t)G, parts), 1, heads * n, 1, T);
+}
+
+// A tensor constant that elementwise ops of the graph use ([C] or [1, C]) in channel-first form.
+static orion_ref open_const(lowering *l, const orion_op *op) {
+  const orion_literal *val = orion_op_attr(op, "val");
+  const orion_type *t = val->type;
+  const char *name = l->from->values[op->results[0]].name;
+  double v;
+  if (val->kind != ORION_LIT_DATA) return ORION_NONE;                    // strings: only read by the op that uses them
+  if (t->rank == 0) {
+    return orion_ref_float(l->from, op->results[0], &v) && orion_dtype_is_float(t->dtype) ? constant(l, name, v)
+                                                                                          : ORION_NONE;
+  }
+  return ORION_NONE;  // weights are rebuilt where they are used, in the form that the use wants
+}
+
+static orion_ref open_elementwise(lowering *l, const orion_op *op) {
+  orion_builder *b = &l->b;
+  const char *stem = "v";
+  switch (op->code) {
+    case ORION_OP_add: case ORION_OP_sub: case ORION_OP_mul: case ORION_OP_real_div:
+      return binary(l, stem, op->code, mapped(l, op, "x"), mapped(l, op, "y"));
+    case ORION_OP_gelu: {
+      const char *mode = orion_op_string(l->from, op, "mode");
+      return ORION_BUILD(b, stem, op->code, {"x", mapped(l, op, "x")},
+                         {"mode", orion_build_string(b, "mode", mode ? mode : "EXACT")});
+    }
+    case ORION_OP_silu: case ORION_OP_relu: case ORION_OP_tanh: case ORION_OP_sigmoid:
+      return ORION_BUILD(b, stem, op->code, {"x", mapped(l, op, "x")});
+    case ORION_OP_cast: return mapped(l, op, "x");  // everything is fp16
+    default:
+      orion_builder_fail(b, ORION_UNSUPPORTED, "%s: graphs for the engine do not contain this operation", op->spelling);
+      return ORION_NONE;
+  }
+}
+
+static orion_ref open_op(lowering *l, const orion_op *op) {
+  const orion_type *type = orion_value_type(l->from, op->results[0]);
+  if (op->code == ORION_OP_const) return open_const(l, op);
+  snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", l->from->values[op->results[0]].name);
+  switch (op->code) {
+    case ORION_OP_linear: return open_linear(l, op);
+    case ORION_OP_layer_norm: return open_layer_norm(l, op, type);
+    case ORION_OP_orion_rms_norm: return open_rms_norm(l, op, type);
+    case ORION_OP_orion_rope: return open_rope(l, op, type);
+    case ORION_OP_orion_attention: return open_attention(l, op, type);
+    default: return open_elementwise(l, op);
+  }
+}
+
+// ---- inputs and outputs ---------------------------------------------------------------------------------------------
+
+static orion_status open_params(lowering *l, orion_error *err) {
+  for (size_t i = 0; i < l->from->n_params; i++) {
+    const orion_value *v = &l->from->values[l->from->params[i]];
+    const orion_type *t = v->type;
+    if (t->rank != 2) return ORION_FAIL(err, ORION_INTERNAL, "graph input %s is not [T, C]", v->name);
+    // A mask [1, S] is added along the last axis of the scores, so it keeps its order: [1, 1, 1, S].
+    bool row = strcmp(v->name, "mask") == 0;
+    int64_t C = row ? 1 : t->dims[1], T = row ? t->dims[1] : t->dims[0];
+    if (T % l->target->width_multiple != 0) {
+      return ORION_FAIL(err, ORION_INVALID, "%s: %lld positions; programs for %s want a multiple of %lld", v->name,
+                        (long long)T, l->target->name, (long long)l->target->width_multiple);
+    }
+    orion_value_id p = orion_build_param(&l->b, v->name, ORION_FP16, 4, (int64_t[]){1, C, 1, T});
+    l->map[l->from->params[i]] = p;
+    orion_arrangement arrangement = row ? ORION_ROWS : ORION_CHANNELS;
+    if (p == ORION_NONE || !orion_lowering_port(l, v->name, v->name, true, arrangement, t->dims[0], t->dims[1], 1, 0)) {
+      return ORION_OOM(err, "lowering");
+    }
+  }
+  return ORION_OK;
+}
+
+static orion_ref add_output(lowering *l, orion_ref y, const char *logical, const char *name, int64_t T, int64_t cols,
+                            int64_t first_col) {
+  orion_build_output(&l->b, y, name);
+  if (!orion_lowering_port(l, logical, name, false, ORION_CHANNELS, T, cols, 1, first_col)) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "lowering: out of memory");
+  }
+  return y;
+}
+
+// A classifier [V, C] wider than one convolution may be: equal pieces, each an output of its own.
+static orion_status open_wide_output(lowering *l, const orion_op *op, const char *name, int64_t T, orion_error *err) {
+  const orion_data *weight = weight_of(l, op, "weight");
+  if (!weight || orion_op_arg(op, "bias")) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a wide output layer has constant weights and no bias", name);
+  }
+  int64_t V = (int64_t)weight->rows, limit = l->target->max_conv_out;
+  int64_t pieces = (V + limit - 1) / limit, piece = ((V + pieces - 1) / pieces + 31) / 32 * 32;
+  uint32_t *index = ORION_ARENA_ARRAY(&l->scratch, uint32_t, (size_t)piece);
+  if (!index) return ORION_OOM(err, "lowering");
+  for (int64_t first = 0, k = 0; first < V; first += piece, k++) {
+    int64_t n = V - first < piece ? V - first : piece;
+    for (int64_t i = 0; i < n; i++) index[i] = (uint32_t)(first + i);
+    const orion_data *part = orion_data_take_rows(l->program->data, weight, (size_t)n, index);
+    char port[96];
+    snprintf(port, sizeof port, "%.60s_%02lld", name, (long long)k);
+    snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", port);
+    add_output(l, open_conv(l, "conv", mapped(l, op, "x"), part, NULL), name, port, T, n, first);
+  }
+  return ORION_OK;
+}
+
+static bool is_wide_linear(const lowering *l, const orion_op *op, const orion_type *type) {
+  return op->code == ORION_OP_linear && type->dims[1] > l->target->max_conv_out;
+}
+
+orion_status orion_open_channels(lowering *l, orion_error *err) {
+  ORION_TRY(open_params(l, err));
+  for (orion_op_id id = l->from->first; id != ORION_NONE; id = l->from->ops[id].next) {
+    const orion_op *op = &l->from->ops[id];
+    if (is_wide_linear(l, op, orion_value_type(l->from, op->results[0]))) continue;  // at the outputs
+    l->map[op->results[0]] = open_op(l, op);
+    if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
+  }
+  for (size_t i = 0; i < l->from->n_outputs; i++) {
+    orion_value_id v = l->from->outputs[i];
+    const orion_type *t = orion_value_type(l->from, v);
+    const char *name = l->from->values[v].name;
+    orion_op_id def = l->from->values[v].def;
+    if (def != ORION_NONE && is_wide_linear(l, &l->from->ops[def], t)) {
+      ORION_TRY(open_wide_output(l, &l->from->ops[def], name, t->dims[0], err));
+    } else {
+      add_output(l, l->map[v], name, name, t->dims[0], t->dims[1], 0);
+    }
+    if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
+  }
+  return orion_builder_finish(&l->b, err);
+}

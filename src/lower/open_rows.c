@@ -1,0 +1,291 @@
+// Opening composites for the cpu device: values stay [T, C] row-major.
+//
+//   rms_norm   y = x * rsqrt(mean(x*x) + eps) * gamma, over groups of n features seen as [T, g, n]
+//   rope       [T, H, n] split in halves a, b: a*cos - b*sin, b*cos + a*sin
+//   attention  scaled_dot_product_attention(query [1, KV, G, T, n], key and value [1, KV, 1, S+T, n], mask [T, S+T]);
+//              without grouping ranks are 4: [1, H, T, n]. Cached keys and new keys are joined by a concat with no
+//              other user, and dimensions of one are moved by reshape, so that the device need not copy either.
+#include <stdio.h>
+#include <string.h>
+
+#include "lower/lower_internal.h"
+
+#define MASKED (-1e4)  // added to a score: its weight underflows to zero in fp16 and fp32
+
+static orion_ref reshape(lowering *l, const char *stem, orion_ref x, int rank, const int64_t *dims) {
+  orion_builder *b = &l->b;
+  return ORION_BUILD(b, stem, ORION_OP_reshape, {"x", x}, {"shape", orion_build_ints(b, "shape", (size_t)rank, dims)});
+}
+
+static orion_ref transpose(lowering *l, const char *stem, orion_ref x, int rank, const int64_t *perm) {
+  orion_builder *b = &l->b;
+  return ORION_BUILD(b, stem, ORION_OP_transpose, {"x", x}, {"perm", orion_build_ints(b, "perm", (size_t)rank, perm)});
+}
+
+static orion_ref concat(lowering *l, const char *stem, orion_ref x, orion_ref y, int64_t axis) {
+  orion_builder *b = &l->b;
+  orion_in rest[] = {{"axis", orion_build_int(b, "axis", axis)}, {"interleave", orion_build_bool(b, "interleave", false)}, {0}};
+  return orion_build_tuple_op(b, stem, ORION_OP_concat, "values", 2, (orion_ref[]){x, y}, rest);
+}
+
+static orion_ref open_rms_norm(lowering *l, const orion_op *op, const orion_type *type) {
+  orion_builder *b = &l->b;
+  double epsilon = 0;
+  int64_t groups = 1, T = type->dims[0], C = type->dims[1];
+  orion_op_float(l->from, op, "epsilon", &epsilon);
+  orion_op_int(l->from, op, "groups", &groups);
+  orion_ref x = mapped(l, op, "x");
+  if (groups > 1) x = reshape(l, "norm_in", x, 3, (int64_t[]){T, groups, C / groups});
+  orion_ref squares = ORION_BUILD(b, "norm_sq", ORION_OP_mul, {"x", x}, {"y", x});
+  orion_ref mean = ORION_BUILD(b, "norm_ms", ORION_OP_reduce_mean, {"x", squares},
+                               {"axes", orion_build_ints(b, "axes", 1, (int64_t[]){-1})},
+                               {"keep_dims", orion_build_bool(b, "keep", true)});
+  orion_ref scale = ORION_BUILD(b, "norm_r", ORION_OP_rsqrt, {"x", mean},
+                                {"epsilon", orion_build_float(b, "eps", type->dtype, epsilon)});
+  orion_ref y = ORION_BUILD(b, "norm_x", ORION_OP_mul, {"x", x}, {"y", scale});
+  y = ORION_BUILD(b, "norm_y", ORION_OP_mul, {"x", y}, {"y", mapped(l, op, "gamma")});
+  return groups > 1 ? reshape(l, "norm_out", y, 2, (int64_t[]){T, C}) : y;
+}
+
+static orion_ref half_product(lowering *l, const char *stem, orion_ref x, orion_ref y) {
+  return ORION_BUILD(&l->b, stem, ORION_OP_mul, {"x", x}, {"y", y});
+}
+
+static orion_ref slice_last(lowering *l, const char *stem, orion_ref x, int64_t begin, int64_t size, const int64_t *dims) {
+  orion_builder *b = &l->b;
+  return ORION_BUILD(b, stem, ORION_OP_slice_by_size, {"x", x},
+                     {"begin", orion_build_ints(b, "begin", 3, (int64_t[]){0, 0, begin})},
+                     {"size", orion_build_ints(b, "size", 3, (int64_t[]){dims[0], dims[1], size})});
+}
+
+static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *type) {
+  orion_builder *b = &l->b;
+  int64_t heads = 1, T = type->dims[0], C = type->dims[1];
+  orion_op_int(l->from, op, "heads", &heads);
+  int64_t n = C / heads, half = n / 2, dims[] = {T, heads, n};
+  orion_ref x = reshape(l, "rope_in", mapped(l, op, "x"), 3, dims);
+  orion_ref cos = reshape(l, "rope_cos", mapped(l, op, "cos"), 3, (int64_t[]){T, 1, half});
+  orion_ref sin = reshape(l, "rope_sin", mapped(l, op, "sin"), 3, (int64_t[]){T, 1, half});
+  orion_ref lo = slice_last(l, "rope_a", x, 0, half, dims), hi = slice_last(l, "rope_b", x, half, half, dims);
+  orion_ref first = ORION_BUILD(b, "rope_lo", ORION_OP_sub, {"x", half_product(l, "rope_ac", lo, cos)},
+                                {"y", half_product(l, "rope_bs", hi, sin)});
+  orion_ref second = ORION_BUILD(b, "rope_hi", ORION_OP_add, {"x", half_product(l, "rope_bc", hi, cos)},
+                                 {"y", half_product(l, "rope_as", lo, sin)});
+  return reshape(l, "rope_out", concat(l, "rope_y", first, second, 2), 2, (int64_t[]){T, C});
+}
+
+// [T, H*n] -> [1, H, T, n]; a reshape where T or H is 1.
+static orion_ref to_heads(lowering *l, const char *stem, orion_ref x, int64_t T, int64_t H, int64_t n) {
+  if (T == 1 || H == 1) return reshape(l, stem, x, 4, (int64_t[]){1, H, T, n});
+  x = reshape(l, stem, x, 4, (int64_t[]){1, T, H, n});
+  return transpose(l, stem, x, 4, (int64_t[]){0, 2, 1, 3});
+}
+
+// The causal mask among the T new positions, [T, T].
+static orion_ref causal_mask(lowering *l, int64_t T, orion_dtype dtype) {
+  void *bytes;
+  const orion_data *data = orion_data_new(l->program->data, dtype, (size_t)T, (size_t)T, &bytes);
+  if (!data) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "causal mask: out of memory");
+    return ORION_NONE;
+  }
+  for (int64_t t = 0; t < T; t++) {
+    for (int64_t s = t + 1; s < T; s++) orion_store_double(dtype, bytes, (size_t)(t * T + s), MASKED);
+  }
+  return orion_build_weight(&l->b, "causal", data, 2, (int64_t[]){T, T});
+}
+
+// mask [T, S+T]: the caller's row for the cached positions, the causal triangle for the new ones.
+static orion_ref full_mask(lowering *l, orion_ref mask, int64_t T, int64_t S, orion_dtype dtype) {
+  orion_builder *b = &l->b;
+  if (S == 0) return T == 1 ? ORION_NONE : causal_mask(l, T, dtype);
+  if (T > 1) {  // repeat the row T times
+    void *bytes;
+    const orion_data *zeros = orion_data_new(l->program->data, dtype, (size_t)T, 1, &bytes);
+    if (!zeros) {
+      orion_builder_fail(b, ORION_NO_MEMORY, "mask: out of memory");
+      return ORION_NONE;
+    }
+    orion_ref column = orion_build_weight(b, "zeros", zeros, 2, (int64_t[]){T, 1});
+    mask = ORION_BUILD(b, "mask_rows", ORION_OP_add, {"x", mask}, {"y", column});
+  }
+  return concat(l, "mask_all", mask, causal_mask(l, T, dtype), 1);
+}
+
+typedef struct attention_shape {
+  int64_t T, S, heads, kv_heads, n;
+  orion_dtype compute;
+} attention_shape;
+
+// Cached and new keys (or values) as one tensor [1, KV, S+T, n]. The cache may be kept narrower than `compute`.
+static orion_ref cached_and_new(lowering *l, const orion_op *op, const char *new_arg, const char *cache_arg,
+                                const attention_shape *a) {
+  orion_builder *b = &l->b;
+  orion_ref fresh = to_heads(l, new_arg, mapped(l, op, new_arg), a->T, a->kv_heads, a->n);
+  if (a->S == 0) return fresh;
+  orion_ref cache = mapped(l, op, cache_arg);
+  const orion_type *type = orion_ref_type(l->to, cache);
+  if (!type) return ORION_NONE;
+  bool narrow = type->dtype != a->compute;
+  if (narrow) {
+    fresh = ORION_BUILD(b, "kv_narrow", ORION_OP_cast, {"x", fresh},
+                        {"dtype", orion_build_string(b, "dtype", orion_dtype_name(type->dtype))});
+  }
+  orion_ref all = concat(l, "kv_all", cache, fresh, 2);
+  if (!narrow) return all;
+  return ORION_BUILD(b, "kv_wide", ORION_OP_cast, {"x", all},
+                     {"dtype", orion_build_string(b, "dtype", orion_dtype_name(a->compute))});
+}
+
+static orion_ref open_attention(lowering *l, const orion_op *op, const orion_type *type) {
+  orion_builder *b = &l->b;
+  attention_shape a = {.T = type->dims[0], .compute = type->dtype};
+  orion_op_int(l->from, op, "heads", &a.heads);
+  orion_op_int(l->from, op, "kv_heads", &a.kv_heads);
+  a.n = type->dims[1] / a.heads;
+  const orion_type *cache = orion_ref_type(l->from, orion_op_ref(op, "k_cache"));
+  a.S = cache ? cache->dims[0] : 0;
+  int64_t G = a.heads / a.kv_heads;
+
+  orion_ref key = cached_and_new(l, op, "k", "k_cache", &a), value = cached_and_new(l, op, "v", "v_cache", &a);
+  orion_ref mask = full_mask(l, mapped(l, op, "mask"), a.T, a.S, a.compute);
+  orion_ref query;
+  if (G == 1) {
+    query = to_heads(l, "query", mapped(l, op, "q"), a.T, a.heads, a.n);
+  } else {
+    int64_t rows = a.S + a.T;
+    key = reshape(l, "key_groups", key, 5, (int64_t[]){1, a.kv_heads, 1, rows, a.n});
+    value = reshape(l, "value_groups", value, 5, (int64_t[]){1, a.kv_heads, 1, rows, a.n});
+    query = mapped(l, op, "q");
+    if (a.T == 1) {
+      query = reshape(l, "query", query, 5, (int64_t[]){1, a.kv_heads, G, 1, a.n});
+    } else {
+      query = reshape(l, "query_in", query, 5, (int64_t[]){1, a.T, a.kv_heads, G, a.n});
+      query = transpose(l, "query", query, 5, (int64_t[]){0, 2, 3, 1, 4});
+    }
+  }
+  orion_ref y = mask == ORION_NONE
+                    ? ORION_BUILD(b, "attention", ORION_OP_scaled_dot_product_attention, {"query", query}, {"key", key},
+                                  {"value", value})
+                    : ORION_BUILD(b, "attention", ORION_OP_scaled_dot_product_attention, {"query", query}, {"key", key},
+                                  {"value", value}, {"attn_mask", mask});
+  if (a.T > 1) {
+    y = G == 1 ? transpose(l, "attention_t", y, 4, (int64_t[]){0, 2, 1, 3})
+               : transpose(l, "attention_t", y, 5, (int64_t[]){0, 3, 1, 2, 4});
+  }
+  return reshape(l, "attention_out", y, 2, (int64_t[]){a.T, a.heads * a.n});
+}
+
+// Ops that stay as they are: same op, mapped arguments, same result name.
+static orion_ref copy_op(lowering *l, const orion_op *op) {
+  orion_builder *b = &l->b;
+  orion_in in[16] = {{0}};
+  size_t n = 0;
+  for (uint32_t i = 0; i < op->n_args && n < 15; i++) {
+    orion_ref ref = op->args[i].refs[0];
+    if (op->args[i].n_refs != 1 || orion_ref_is_literal(ref)) {
+      orion_builder_fail(b, ORION_UNSUPPORTED, "%s: a graph's arguments are single values", op->spelling);
+      return ORION_NONE;
+    }
+    in[n++] = (orion_in){op->args[i].name, l->map[ref]};
+  }
+  return orion_build_op(b, l->from->values[op->results[0]].name, op->code, in);
+}
+
+static orion_ref copy_const(lowering *l, const orion_op *op) {
+  const orion_literal *val = orion_op_attr(op, "val");
+  const orion_type *t = val->type;
+  const char *name = l->from->values[op->results[0]].name;
+  if (val->kind == ORION_LIT_STRINGS) return orion_build_string(&l->b, name, val->strings[0]);
+  if (t->scalar) {  // a shared literal keeps the exact bits
+    double v = 0;
+    orion_ref_float(l->from, op->results[0], &v);
+    if (t->dtype == ORION_BOOL) return orion_build_bool(&l->b, name, v != 0);
+    if (t->dtype == ORION_INT32) return orion_build_int(&l->b, name, (int64_t)v);
+    return orion_build_float(&l->b, name, t->dtype, v);
+  }
+  return orion_build_weight(&l->b, name, val->data, t->rank, t->dims);
+}
+
+static orion_status open_params(lowering *l, orion_error *err) {
+  for (size_t i = 0; i < l->from->n_params; i++) {
+    const orion_value *v = &l->from->values[l->from->params[i]];
+    const orion_type *t = v->type;
+    // Caches lie by heads, [1, KV, S, n], so that attention reads rows of a head one after another.
+    int64_t heads = orion_graph_cache_heads(l->from, l->from->params[i]);
+    orion_value_id p;
+    orion_arrangement arrangement = ORION_ROWS;
+    if (heads > 0) {
+      arrangement = ORION_HEADS;
+      p = orion_build_param(&l->b, v->name, t->dtype, 4, (int64_t[]){1, heads, t->dims[0], t->dims[1] / heads});
+    } else {
+      p = orion_build_param(&l->b, v->name, t->dtype, t->rank, t->dims);
+    }
+    l->map[l->from->params[i]] = p;
+    if (p == ORION_NONE ||
+        !orion_lowering_port(l, v->name, v->name, true, arrangement, t->dims[0], t->dims[1], heads > 0 ? heads : 1, 0)) {
+      return ORION_OOM(err, "lowering");
+    }
+  }
+  return ORION_OK;
+}
+
+// The number of heads if the parameter is a cache of an attention (directly or behind a cast); else 0.
+int64_t orion_graph_cache_heads(const orion_function *f, orion_value_id param) {
+  for (orion_op_id id = f->first; id != ORION_NONE; id = f->ops[id].next) {
+    const orion_op *op = &f->ops[id];
+    if (op->code == ORION_OP_cast && orion_op_value(op, "x") == param) {
+      int64_t heads = orion_graph_cache_heads(f, op->results[0]);
+      if (heads) return heads;
+    }
+    if (op->code != ORION_OP_orion_attention) continue;
+    int64_t heads;
+    if ((orion_op_value(op, "k_cache") == param || orion_op_value(op, "v_cache") == param) &&
+        orion_op_int(f, op, "kv_heads", &heads)) {
+      return heads;
+    }
+  }
+  return 0;
+}
+
+// A cast of a cache is left out: attention joins the cache with the new rows in the cache's own type first.
+static bool is_cache_cast(const lowering *l, const orion_op *op) {
+  return op->code == ORION_OP_cast && orion_graph_cache_heads(l->from, op->results[0]) > 0;
+}
+
+static orion_ref open_op(lowering *l, const orion_op *op) {
+  const orion_type *type = orion_value_type(l->from, op->results[0]);
+  snprintf(l->b.prefix, sizeof l->b.prefix, "%s", "");
+  switch (op->code) {
+    case ORION_OP_const: return copy_const(l, op);
+    case ORION_OP_orion_rms_norm:
+    case ORION_OP_orion_rope:
+    case ORION_OP_orion_attention: break;
+    default: return is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, op);
+  }
+  snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", l->from->values[op->results[0]].name);
+  orion_ref y = op->code == ORION_OP_orion_rms_norm ? open_rms_norm(l, op, type)
+                : op->code == ORION_OP_orion_rope   ? open_rope(l, op, type)
+                                                    : open_attention(l, op, type);
+  l->b.prefix[0] = 0;
+  return y;
+}
+
+orion_status orion_open_rows(lowering *l, orion_error *err) {
+  ORION_TRY(open_params(l, err));
+  for (orion_op_id id = l->from->first; id != ORION_NONE; id = l->from->ops[id].next) {
+    const orion_op *op = &l->from->ops[id];
+    l->map[op->results[0]] = open_op(l, op);
+    if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
+  }
+  for (size_t i = 0; i < l->from->n_outputs; i++) {
+    orion_value_id v = l->from->outputs[i];
+    const orion_type *t = orion_value_type(l->from, v);
+    const char *name = l->from->values[v].name;
+    orion_build_output(&l->b, l->map[v], name);
+    if (!orion_lowering_port(l, name, name, false, ORION_ROWS, t->dims[0], t->dims[1], 1, 0)) {
+      return ORION_OOM(err, "lowering");
+    }
+  }
+  return orion_builder_finish(&l->b, err);
+}

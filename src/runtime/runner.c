@@ -1,0 +1,159 @@
+#include "runtime/runner.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct compiled_part {
+  orion_executable *executable;
+  orion_bindings *bindings;
+} compiled_part;
+
+struct orion_runner {
+  const orion_allocator *allocator;
+  orion_device *device;
+  orion_plan *plan;
+  orion_runner *beside;
+  compiled_part *parts;     // plan->n_parts of them
+  orion_tensor *tensors;
+  size_t n_tensors, cap_tensors;
+};
+
+static bool same_layout(const orion_layout *a, const orion_layout *b) {
+  if (a->dtype != b->dtype || a->rank != b->rank || a->row_bytes != b->row_bytes || a->bytes != b->bytes) return false;
+  return memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
+}
+
+static orion_tensor *find(const orion_runner *r, const orion_port *port, const orion_layout *layout) {
+  for (size_t i = 0; r && i < r->n_tensors; i++) {
+    orion_tensor *t = &r->tensors[i];
+    if (t->first_col == port->first_col && strcmp(t->logical, port->logical) == 0 && same_layout(&t->layout, layout)) {
+      return t;
+    }
+  }
+  return NULL;
+}
+
+static orion_status add_tensor(orion_runner *r, const orion_port *port, const orion_layout *layout,
+                               orion_surface *shared, orion_error *err) {
+  if (!ORION_GROW(r->allocator, &r->tensors, &r->cap_tensors, r->n_tensors + 1)) return ORION_OOM(err, "tensors");
+  orion_tensor t = {.logical = port->logical, .arrangement = port->arrangement, .rows = port->rows, .cols = port->cols,
+                    .heads = port->heads, .first_col = port->first_col, .layout = *layout};
+  t.surface = shared;
+  if (!shared) {
+    ORION_TRY(orion_surface_create(r->device, layout, &t.surface, err));
+    t.owned = true;
+  }
+  r->tensors[r->n_tensors++] = t;
+  return ORION_OK;
+}
+
+// One output may carry two logical values (a result of the model that a later part also reads); both are one surface.
+static orion_surface *bound_already(const orion_runner *r, const orion_part *part, size_t before, const orion_port *port,
+                                    const orion_layout *layout) {
+  for (size_t i = 0; i < before; i++) {
+    const orion_port *other = &part->ports[i];
+    if (other->input == port->input && strcmp(other->name, port->name) == 0) {
+      orion_tensor *t = find(r, other, layout);
+      return t ? t->surface : NULL;
+    }
+  }
+  return NULL;
+}
+
+static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, orion_error *err) {
+  const orion_part *part = &r->plan->parts[index];
+  const orion_port *port = &part->ports[port_index];
+  const orion_io *io = orion_executable_io(r->parts[index].executable, port->name);
+  if (!io) return ORION_FAIL(err, ORION_INTERNAL, "plan: part %zu has no input or output %s", index, port->name);
+  orion_tensor *t = find(r, port, &io->layout);
+  if (!t) {
+    orion_surface *shared = bound_already(r, part, port_index, port, &io->layout);
+    if (!shared) {
+      const orion_tensor *theirs = find(r->beside, port, &io->layout);
+      if (theirs) shared = theirs->surface;
+    }
+    ORION_TRY(add_tensor(r, port, &io->layout, shared, err));
+    t = &r->tensors[r->n_tensors - 1];
+  }
+  return orion_bind(r->parts[index].bindings, port->name, t->surface, err);
+}
+
+static orion_status compile_part(orion_runner *r, size_t i, orion_error *err) {
+  orion_status status = orion_device_compile(r->device, r->plan->parts[i].program, NULL, &r->parts[i].executable, err);
+  if (status != ORION_OK) {
+    orion_error_prefix(err, "part %zu of %zu", i + 1, r->plan->n_parts);
+    return status;
+  }
+  ORION_TRY(orion_bindings_create(r->parts[i].executable, &r->parts[i].bindings, err));
+  for (size_t p = 0; p < r->plan->parts[i].n_ports; p++) ORION_TRY(bind_port(r, i, p, err));
+  return ORION_OK;
+}
+
+orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_runner *beside, orion_runner **out,
+                                 orion_error *err) {
+  orion_runner *r = orion_alloc_zero(plan->allocator, 1, sizeof *r);
+  if (!r) {
+    orion_plan_destroy(plan);
+    return ORION_OOM(err, "runner");
+  }
+  r->allocator = plan->allocator;
+  r->device = device;
+  r->plan = plan;
+  r->beside = beside;
+  r->parts = orion_alloc_zero(r->allocator, plan->n_parts, sizeof *r->parts);
+  orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
+  for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = compile_part(r, i, err);
+  if (status != ORION_OK) {
+    orion_runner_destroy(r);
+    return status;
+  }
+  *out = r;
+  return ORION_OK;
+}
+
+void orion_runner_destroy(orion_runner *r) {
+  if (!r) return;
+  for (size_t i = 0; r->parts && i < r->plan->n_parts; i++) {
+    orion_bindings_destroy(r->parts[i].bindings);
+    orion_executable_release(r->parts[i].executable);
+  }
+  for (size_t i = 0; i < r->n_tensors; i++) {
+    if (r->tensors[i].owned) orion_surface_destroy(r->tensors[i].surface);
+  }
+  orion_free(r->allocator, r->tensors, r->cap_tensors, sizeof *r->tensors);
+  orion_free(r->allocator, r->parts, r->plan->n_parts, sizeof *r->parts);
+  orion_plan_destroy(r->plan);
+  orion_free(r->allocator, r, 1, sizeof *r);
+}
+
+orion_status orion_runner_run(orion_runner *r, orion_error *err) {
+  for (size_t i = 0; i < r->plan->n_parts; i++) ORION_TRY(orion_run(r->parts[i].bindings, err));
+  return ORION_OK;
+}
+
+size_t orion_runner_parts(const orion_runner *r) { return r->plan->n_parts; }
+const orion_plan *orion_runner_plan(const orion_runner *r) { return r->plan; }
+
+size_t orion_runner_weight_bytes(const orion_runner *r) {
+  size_t total = 0;
+  for (size_t i = 0; i < r->plan->n_parts; i++) {
+    orion_run_times times = {0};
+    orion_executable_times(r->parts[i].executable, &times);
+    total += times.weight_bytes;
+  }
+  return total;
+}
+
+orion_tensor *orion_runner_tensor(const orion_runner *r, const char *logical) {
+  for (size_t i = 0; i < r->n_tensors; i++) {
+    if (strcmp(r->tensors[i].logical, logical) == 0) return &r->tensors[i];
+  }
+  return NULL;
+}
+
+orion_tensor *orion_runner_next(const orion_runner *r, const orion_tensor *t) {
+  for (size_t i = (size_t)(t - r->tensors) + 1; i < r->n_tensors; i++) {
+    if (strcmp(r->tensors[i].logical, t->logical) == 0) return &r->tensors[i];
+  }
+  return NULL;
+}

@@ -9,6 +9,8 @@
 MODE_TEST = --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dtests=true
 MODE_FUZZ = --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -Dtests=true -Dfuzzers=true
 FUZZ_SECONDS ?= 60
+CLANG ?= clang
+export CLANG
 
 all: release
 
@@ -28,7 +30,7 @@ test:
 
 fuzz:
 	@scripts/setup.sh fuzz
-	@test -f build/fuzz/build.ninja || CC=clang meson setup build/fuzz $(MODE_FUZZ)
+	@test -f build/fuzz/build.ninja || CC=$(CLANG) meson setup build/fuzz $(MODE_FUZZ)
 	@scripts/fuzz.sh build/fuzz $(FUZZ_SECONDS) $(T)
 
 clean:
@@ -38,7 +40,7 @@ help:
 	@echo 'make         build/orion, optimised'
 	@echo 'make demo    a model writes a text; MODEL=path (and TOKENIZER=path) takes any model'
 	@echo 'make test    all tests under AddressSanitizer and UBSan; T=base runs one suite'
-	@echo 'make fuzz    each fuzz target for FUZZ_SECONDS=60; T=mil runs one; needs clang'
+	@echo 'make fuzz    each fuzz target for FUZZ_SECONDS=60; T=mil runs one; CLANG=clang names the compiler'
 	@echo 'make clean   removes build/'
 
 .PHONY: all release demo test fuzz clean help

@@ -17,6 +17,10 @@ need() {
 need_lib() { need "pkg-config --exists $1" "$2" "$3"; }
 
 compiles="printf '#include <stdio.h>\nint main(void) { return 0; }\n' | ${CC:-cc} -x c -o /dev/null -"
+if [ "$system" = Darwin ] && ! sh -c "$compiles" 2>/dev/null; then
+  echo "orion set-up: missing: a C compiler. Run xcode-select --install, then this again." >&2
+  exit 1
+fi
 need "$compiles" "gcc libc6-dev" ""
 need "command -v meson" meson meson
 need "command -v ninja" ninja-build ninja
@@ -27,11 +31,11 @@ need_lib jansson libjansson-dev jansson
 need_lib libxxhash libxxhash-dev xxhash
 if [ "$what" != build ]; then need_lib cmocka libcmocka-dev cmocka; fi
 if [ "$what" = fuzz ]; then
-  fuzzes="echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -x c -fsanitize=fuzzer -o /dev/null -"
+  fuzzes="echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | ${CLANG:-clang} -x c -fsanitize=fuzzer -o /dev/null -"
   need "$fuzzes" "clang libclang-rt-dev" llvm
 fi
 
-missing=$(echo $missing)
+missing=${missing# }
 if [ -z "$missing" ]; then exit 0; fi
 
 if [ "$system" = Darwin ]; then

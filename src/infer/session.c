@@ -1,0 +1,393 @@
+// How a text goes through the programs.
+//
+//   step     T positions at once (1 on cpu, the target's smallest width on the engine) that see the cache: decoding, and
+//            the rest of a prompt that no bucket holds
+//   extend   the same with more positions (cpu only), for later parts of long prompts
+//   prefill  T = 8..1024 positions from the start of the text, without a cache
+//   head     final norm and classifier for T positions
+//
+// Every program of the body returns the new keys and values; the session copies them into the cache surfaces, which all
+// programs share. The mask tells which cached positions count. Padding positions compute garbage that nobody reads: the
+// causal mask keeps it from the real ones.
+#include "orion/session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "model/graph.h"
+#include "runtime/runner.h"
+
+#define MASKED (-1e4f)
+#define MAX_BUCKETS 16
+
+typedef struct program {        // one compiled width of the body
+  orion_runner *runner;         // NULL until needed
+  int64_t tokens;               // T
+  bool cached;                  // sees the cache
+  orion_tensor *x, *cos, *sin, *mask, *y;
+  orion_tensor **k, **v;        // per layer, [T, K]
+} program;
+
+struct orion_session {
+  const orion_allocator *allocator;
+  orion_model *model;
+  orion_device *device;
+  const orion_target *target;
+  orion_arena arena;
+  orion_dtype weights;
+  char *passes;
+  int64_t context, cache_rows;  // cache_rows: context rounded up to the target's width
+  int64_t position, masked_to;  // tokens fed; mask entries [0, masked_to) are open
+  program step, extend;
+  program prefill[MAX_BUCKETS];
+  size_t n_prefill;
+  program head, wide_head;      // only runner, tokens; x is the head's y, y its logits
+  orion_tensor **k_cache, **v_cache;
+  float *row, *half_cos, *half_sin, *logits;
+  bool has_logits;
+  size_t prefill_runs;
+  int64_t last_bucket;
+};
+
+void orion_session_options_init(orion_session_options *o) { *o = (orion_session_options){.struct_size = sizeof *o}; }
+
+// ---- compiling ------------------------------------------------------------------------------------------------------
+
+static orion_status compile(orion_session *s, const orion_graph_spec *spec, orion_runner *beside, orion_runner **out,
+                            orion_error *err) {
+  orion_program *graph;
+  ORION_TRY(orion_model_graph(s->model, spec, &graph, err));
+  orion_opt_options passes = {.passes = s->passes};
+  orion_lower_options options = {.target = s->target, .passes = s->passes ? &passes : NULL};
+  orion_plan *plan;
+  orion_status status = orion_lower(graph, &options, &plan, err);
+  orion_program_destroy(graph);
+  if (status != ORION_OK) return status;
+  return orion_runner_create(s->device, plan, beside, out, err);
+}
+
+static orion_status find_tensor(const orion_runner *r, const char *name, orion_tensor **out, orion_error *err) {
+  *out = orion_runner_tensor(r, name);
+  return *out ? ORION_OK : ORION_FAIL(err, ORION_INTERNAL, "session: the program has no value %s", name);
+}
+
+static orion_status find_layer_tensors(orion_session *s, const orion_runner *r, const char *stem, orion_tensor **out,
+                                       orion_error *err) {
+  for (int64_t i = 0; i < s->model->config.layers; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "%s_%lld", stem, (long long)i);
+    ORION_TRY(find_tensor(r, name, &out[i], err));
+  }
+  return ORION_OK;
+}
+
+static orion_graph_spec body_spec(const orion_session *s, int64_t tokens, bool cached) {
+  orion_graph_spec spec = {.kind = ORION_GRAPH_BODY, .tokens = tokens, .past = cached ? s->cache_rows : 0};
+  spec.compute = s->target->ane ? ORION_FP16 : ORION_FP32;
+  spec.weights = spec.cache = s->weights;
+  return spec;
+}
+
+static orion_status compile_body(orion_session *s, program *p, int64_t tokens, bool cached, orion_error *err) {
+  const orion_config *c = &s->model->config;
+  orion_graph_spec spec = body_spec(s, tokens, cached);
+  p->tokens = tokens;
+  p->cached = cached;
+  p->k = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
+  p->v = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
+  if (!p->k || !p->v) return ORION_OOM(err, "session");
+  ORION_TRY(compile(s, &spec, s->step.runner, &p->runner, err));
+  ORION_TRY(find_tensor(p->runner, "x", &p->x, err));
+  ORION_TRY(find_tensor(p->runner, "y", &p->y, err));
+  if (c->rope) {
+    ORION_TRY(find_tensor(p->runner, "cos", &p->cos, err));
+    ORION_TRY(find_tensor(p->runner, "sin", &p->sin, err));
+  }
+  if (cached) ORION_TRY(find_tensor(p->runner, "mask", &p->mask, err));
+  ORION_TRY(find_layer_tensors(s, p->runner, "k", p->k, err));
+  return find_layer_tensors(s, p->runner, "v", p->v, err);
+}
+
+static orion_status compile_head(orion_session *s, program *p, int64_t tokens, orion_error *err) {
+  orion_graph_spec spec = body_spec(s, tokens, false);
+  spec.kind = ORION_GRAPH_HEAD;
+  p->tokens = tokens;
+  ORION_TRY(compile(s, &spec, s->step.runner, &p->runner, err));
+  ORION_TRY(find_tensor(p->runner, "y", &p->x, err));
+  return find_tensor(p->runner, "logits", &p->y, err);
+}
+
+// A program that failed half-way must not look compiled.
+static orion_status ensure_body(orion_session *s, program *p, int64_t tokens, bool cached, orion_error *err) {
+  if (p->runner) return ORION_OK;
+  orion_status status = compile_body(s, p, tokens, cached, err);
+  if (status != ORION_OK) {
+    orion_runner_destroy(p->runner);
+    *p = (program){.tokens = tokens, .cached = cached};
+  }
+  return status;
+}
+
+static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+static void choose_buckets(orion_session *s) {
+  int64_t smallest = s->target->ane ? 32 : 8;
+  for (int64_t t = smallest; t <= 1024 && s->n_prefill < MAX_BUCKETS; t *= 2) {
+    s->prefill[s->n_prefill++].tokens = t;
+    if (t >= s->context) break;
+  }
+}
+
+static orion_status check_options(orion_session *s, const orion_session_options *o, orion_error *err) {
+  const orion_config *c = &s->model->config;
+  if (o->context < 0 || o->context > c->context) {
+    return ORION_FAIL(err, ORION_INVALID, "context: %lld is not within 1 to the model's %lld", (long long)o->context,
+                      (long long)c->context);
+  }
+  s->context = o->context ? o->context : c->context;
+  const char *target = o->target ? o->target : "cpu";
+  s->target = orion_target_find(target);
+  if (!s->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
+  const char *weights = o->weights ? o->weights : "fp16";
+  s->weights = strcmp(weights, "fp16") == 0 ? ORION_FP16 : strcmp(weights, "fp32") == 0 ? ORION_FP32 : ORION_DTYPE_NONE;
+  if (!s->weights) return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is neither fp16 nor fp32", weights);
+  if (s->target->ane && s->weights != ORION_FP16) {
+    return ORION_FAIL(err, ORION_INVALID, "weights: programs for %s are fp16 (leave the option out)", target);
+  }
+  if (o->passes && !(s->passes = orion_arena_strdup(&s->arena, o->passes))) return ORION_OOM(err, "session");
+  s->cache_rows = round_up(s->context, s->target->width_multiple);
+  return ORION_OK;
+}
+
+static orion_status allocate(orion_session *s, orion_error *err) {
+  const orion_config *c = &s->model->config;
+  s->k_cache = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
+  s->v_cache = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
+  s->row = ORION_ARENA_ARRAY(&s->arena, float, (size_t)c->dim);
+  s->half_cos = ORION_ARENA_ARRAY(&s->arena, float, (size_t)c->head_dim);
+  s->half_sin = ORION_ARENA_ARRAY(&s->arena, float, (size_t)c->head_dim);
+  s->logits = ORION_ARENA_ARRAY(&s->arena, float, (size_t)c->vocab);
+  bool ok = s->k_cache && s->v_cache && s->row && s->half_cos && s->half_sin && s->logits;
+  return ok ? ORION_OK : ORION_OOM(err, "session");
+}
+
+orion_status orion_session_create(orion_model *model, orion_device *device, const orion_session_options *o,
+                                  orion_session **out, orion_error *err) {
+  orion_session_options defaults;
+  orion_session_options_init(&defaults);
+  if (!o) o = &defaults;
+  orion_session *s = orion_alloc_zero(model->allocator, 1, sizeof *s);
+  if (!s) return ORION_OOM(err, "session");
+  s->allocator = model->allocator;
+  s->model = model;
+  s->device = device;
+  orion_arena_init(&s->arena, s->allocator);
+  orion_status status = check_options(s, o, err);
+  if (status == ORION_OK) status = allocate(s, err);
+  int64_t width = s->target ? s->target->width_multiple : 1;
+  if (status == ORION_OK) status = compile_body(s, &s->step, width, true, err);
+  if (status == ORION_OK) status = compile_head(s, &s->head, width, err);
+  if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "k_cache", s->k_cache, err);
+  if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "v_cache", s->v_cache, err);
+  if (status != ORION_OK) {
+    orion_session_destroy(s);
+    return status;
+  }
+  orion_tensor_fill(s->step.mask, 0, 0, s->cache_rows, MASKED);
+  choose_buckets(s);
+  *out = s;
+  return ORION_OK;
+}
+
+void orion_session_destroy(orion_session *s) {
+  if (!s) return;
+  for (size_t i = 0; i < s->n_prefill; i++) orion_runner_destroy(s->prefill[i].runner);
+  orion_runner_destroy(s->wide_head.runner);
+  orion_runner_destroy(s->head.runner);
+  orion_runner_destroy(s->extend.runner);
+  orion_runner_destroy(s->step.runner);  // last: the others share its tensors
+  orion_arena_deinit(&s->arena);
+  orion_free(s->allocator, s, 1, sizeof *s);
+}
+
+// ---- running --------------------------------------------------------------------------------------------------------
+
+static void open_mask(orion_session *s, int64_t position) {
+  if (position > s->masked_to) orion_tensor_fill(s->step.mask, 0, s->masked_to, position - s->masked_to, 0);
+  if (position < s->masked_to) orion_tensor_fill(s->step.mask, 0, position, s->masked_to - position, MASKED);
+  s->masked_to = position;
+}
+
+static orion_status write_inputs(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
+  const orion_config *c = &s->model->config;
+  for (int64_t t = 0; t < n; t++) {
+    int64_t position = s->position + t;
+    ORION_TRY(orion_model_embed(s->model, tokens[t], position, s->row, err));
+    orion_tensor_put(p->x, t, s->row);
+    if (!c->rope) continue;
+    orion_config_rope(c, position, s->half_cos, s->half_sin);
+    orion_tensor_put(p->cos, t, s->half_cos);
+    orion_tensor_put(p->sin, t, s->half_sin);
+  }
+  return ORION_OK;
+}
+
+static orion_status check_finite(const program *p, int64_t n, int64_t position, orion_error *err) {
+  int64_t row, col;
+  if (!orion_tensor_find_nonfinite(p->y, n, &row, &col)) return ORION_OK;
+  return ORION_FAIL(err, ORION_NUMERIC, "position %lld: feature %lld of the last layer's output is NaN or infinite",
+                    (long long)(position + row), (long long)col);
+}
+
+// Runs n <= p->tokens tokens through the body and stores their keys and values.
+static orion_status run_body(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
+  ORION_TRY(write_inputs(s, p, tokens, n, err));
+  if (p->cached) open_mask(s, s->position);
+  ORION_TRY(orion_runner_run(p->runner, err));
+  ORION_TRY(check_finite(p, n, s->position, err));
+  for (int64_t i = 0; i < s->model->config.layers; i++) {
+    orion_tensor_copy(p->k[i], 0, n, s->k_cache[i], s->position);
+    orion_tensor_copy(p->v[i], 0, n, s->v_cache[i], s->position);
+  }
+  s->position += n;
+  return ORION_OK;
+}
+
+static void read_logits(orion_session *s, const program *head, int64_t row) {
+  for (orion_tensor *t = head->y; t; t = orion_runner_next(head->runner, t)) {
+    orion_tensor_get(t, row, s->logits + t->first_col);
+  }
+  s->has_logits = true;
+}
+
+// Logits of row `row` of the body's output. Where body and head share the surface, nothing is copied.
+static orion_status run_head(orion_session *s, const program *body, int64_t row, orion_error *err) {
+  bool shared = body->y->surface == s->head.x->surface;
+  if (!shared) orion_tensor_copy(body->y, row, 1, s->head.x, 0);
+  ORION_TRY(orion_runner_run(s->head.runner, err));
+  read_logits(s, &s->head, shared ? row : 0);
+  return ORION_OK;
+}
+
+// The program that takes the next tokens of a run of n, and how many of them.
+static orion_status choose_program(orion_session *s, size_t n, program **out, int64_t *out_n, orion_error *err) {
+  program *p = &s->step;
+  if (n > (size_t)s->step.tokens && s->position == 0) {
+    size_t b = 0;
+    while (b + 1 < s->n_prefill && s->prefill[b].tokens < (int64_t)n) b++;
+    p = &s->prefill[b];
+    ORION_TRY(ensure_body(s, p, p->tokens, false, err));
+  } else if (n > (size_t)s->step.tokens && !s->target->ane) {
+    p = &s->extend;
+    ORION_TRY(ensure_body(s, p, 32, true, err));
+  }
+  *out = p;
+  *out_n = (int64_t)n < p->tokens ? (int64_t)n : p->tokens;
+  return ORION_OK;
+}
+
+static orion_status check_tokens(const orion_session *s, const int32_t *tokens, size_t n, orion_error *err) {
+  if (n > (size_t)(s->context - s->position)) {
+    return ORION_FAIL(err, ORION_LIMIT, "context: %lld positions are used and %zu more do not fit in %lld",
+                      (long long)s->position, n, (long long)s->context);
+  }
+  for (size_t i = 0; i < n; i++) {
+    if (tokens[i] < 0 || tokens[i] >= s->model->config.vocab) {
+      return ORION_FAIL(err, ORION_INVALID, "token %d is outside the vocabulary of %lld", tokens[i],
+                        (long long)s->model->config.vocab);
+    }
+  }
+  return ORION_OK;
+}
+
+// Feeds in pieces; after each, `after` sees the body's program and how many rows of its output are real.
+typedef orion_status (*after_fn)(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
+                                 orion_error *err);
+
+static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, after_fn after, void *ctx,
+                         orion_error *err) {
+  ORION_TRY(check_tokens(s, tokens, n, err));
+  int64_t start = s->position;
+  size_t runs = 0;
+  orion_status status = ORION_OK;
+  for (size_t done = 0; status == ORION_OK && done < n;) {
+    program *p;
+    int64_t m;
+    status = choose_program(s, n - done, &p, &m, err);
+    if (status == ORION_OK) status = run_body(s, p, tokens + done, m, err);
+    if (status == ORION_OK) status = after(s, p, done, m, done + (size_t)m == n, ctx, err);
+    if (status != ORION_OK) break;
+    done += (size_t)m;
+    runs += orion_runner_parts(p->runner);
+    if (n > 1) s->last_bucket = p->tokens;
+  }
+  if (n > 1) s->prefill_runs = runs + orion_runner_parts(s->head.runner);
+  if (status != ORION_OK) s->position = start;
+  return status;
+}
+
+static orion_status after_feed(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
+                               orion_error *err) {
+  return last ? run_head(s, p, n - 1, err) : ORION_OK;
+}
+
+orion_status orion_session_feed(orion_session *s, const int32_t *tokens, size_t n, orion_error *err) {
+  return n ? feed(s, tokens, n, after_feed, NULL, err) : ORION_OK;
+}
+
+typedef struct each_logits {
+  orion_logits_fn fn;
+  void *ctx;
+} each_logits;
+
+static orion_status after_feed_all(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
+                                   orion_error *err) {
+  each_logits *each = ctx;
+  program *head = &s->wide_head;
+  if (!head->runner) {
+    orion_status status = compile_head(s, head, 32, err);
+    if (status != ORION_OK) {
+      orion_runner_destroy(head->runner);
+      *head = (program){0};
+      return status;
+    }
+  }
+  for (int64_t row = 0; row < n; row += head->tokens) {
+    int64_t m = n - row < head->tokens ? n - row : head->tokens;
+    bool shared = p->y->surface == head->x->surface;
+    if (!shared) orion_tensor_copy(p->y, row, m, head->x, 0);
+    ORION_TRY(orion_runner_run(head->runner, err));
+    for (int64_t i = 0; i < m; i++) {
+      read_logits(s, head, i);
+      ORION_TRY(each->fn(each->ctx, done + (size_t)(row + i), s->logits, err));
+    }
+  }
+  return ORION_OK;
+}
+
+orion_status orion_session_feed_all(orion_session *s, const int32_t *tokens, size_t n, orion_logits_fn each, void *ctx,
+                                    orion_error *err) {
+  each_logits e = {each, ctx};
+  return feed(s, tokens, n, after_feed_all, &e, err);
+}
+
+void orion_session_truncate(orion_session *s, int64_t position) {
+  if (position < 0) position = 0;
+  if (position < s->position) s->position = position;
+  s->has_logits = false;
+}
+
+int64_t orion_session_context(const orion_session *s) { return s->context; }
+int64_t orion_session_position(const orion_session *s) { return s->position; }
+int64_t orion_session_vocab(const orion_session *s) { return s->model->config.vocab; }
+const float *orion_session_logits(const orion_session *s) { return s->has_logits ? s->logits : NULL; }
+
+void orion_session_describe(const orion_session *s, orion_session_info *out) {
+  *out = (orion_session_info){
+      .target = s->target->name,
+      .decode_runs = orion_runner_parts(s->step.runner) + orion_runner_parts(s->head.runner),
+      .prefill_runs = s->prefill_runs,
+      .weight_bytes = orion_runner_weight_bytes(s->step.runner) + orion_runner_weight_bytes(s->head.runner),
+      .last_bucket = s->last_bucket,
+  };
+}

@@ -46,6 +46,13 @@ const orion_literal *orion_ref_literal(const orion_function *f, orion_ref ref) {
   return orion_op_attr(&f->ops[def], "val");
 }
 
+const orion_type *orion_op_arg_type(const orion_function *f, const orion_op *op, const char *name) {
+  orion_ref ref = orion_op_ref(op, name);
+  if (ref != ORION_NONE) return orion_ref_type(f, ref);
+  const orion_literal *l = orion_op_attr(op, name);
+  return l ? l->type : NULL;
+}
+
 bool orion_ref_is_const(const orion_function *f, orion_ref ref) {
   if (ref == ORION_NONE) return false;
   if (orion_ref_is_literal(ref)) return true;

@@ -15,7 +15,8 @@ typedef struct orion_builder {
   orion_error error;
 } orion_builder;
 
-// One argument of a call. Values and constants mix freely; the list ends with {0}.
+// One argument of a call. Values and constants mix freely; the list ends with {0}. An argument whose ref is ORION_NONE
+// is left out (an optional bias, say).
 typedef struct orion_in {
   const char *name;
   orion_ref ref;
@@ -26,7 +27,7 @@ orion_status orion_builder_finish(orion_builder *b, orion_error *err);
 orion_status orion_builder_fail(orion_builder *b, orion_status code, const char *format, ...) ORION_PRINTF(3, 4);
 
 orion_value_id orion_build_param(orion_builder *b, const char *name, orion_dtype dtype, int rank, const int64_t *dims);
-void orion_build_output(orion_builder *b, orion_value_id v, const char *name);  // renames v to `name` (its prefix apart)
+void orion_build_output(orion_builder *b, orion_value_id v, const char *name);  // renames v to `name`
 
 // Constants, each a const op named prefix+stem (NULL stem: "c").
 orion_ref orion_build_int(orion_builder *b, const char *stem, int64_t v);                                  // int32
@@ -41,7 +42,11 @@ orion_ref orion_build_floats(orion_builder *b, const char *stem, orion_dtype dty
 // An operation with one result, its type inferred (ir/infer.h). ORION_OP(b, "h", ORION_OP_add, {"x", a}, {"y", c})
 orion_value_id orion_build_op(orion_builder *b, const char *stem, orion_opcode code, const orion_in *in);
 #define ORION_BUILD(b, stem, code, ...) orion_build_op((b), (stem), (code), (const orion_in[]){__VA_ARGS__, {0}})
-// The same with one argument `tuple_name` = (refs...).
+// The same with several results (split, topk, lstm): out[n_results], named after the stem with _0, _1, ... False, and all
+// ORION_NONE, after a failure.
+bool orion_build_multi(orion_builder *b, const char *stem, orion_opcode code, const orion_in *in, size_t n_results,
+                       orion_value_id *out);
+// The same as orion_build_op with one argument `tuple_name` = (refs...).
 orion_value_id orion_build_tuple_op(orion_builder *b, const char *stem, orion_opcode code, const char *tuple_name,
                                     size_t n, const orion_ref *refs, const orion_in *in);
 

@@ -13,6 +13,12 @@
 orion_status orion_infer_op(orion_function *f, const orion_op *op, const orion_type **out_types, size_t *out_n,
                             orion_error *err);
 
+// Problems of single arguments, which inference and the verifier share. Check i of orion_op_arg_checks(op) writes what is
+// wrong and returns true, or returns false: an argument of the table that is missing or of the wrong kind, or one that the
+// table does not know.
+size_t orion_op_arg_checks(const orion_op *op);
+bool orion_op_arg_problem(const orion_function *f, const orion_op *op, size_t i, char *out, size_t size);
+
 // One thing wrong with a program.
 typedef struct orion_finding {
   const char *rule;       // "type", "shape", "name", "argument", "constant", or the target's rule id

@@ -48,6 +48,13 @@ typedef struct orion_type {
 bool orion_type_equal(const orion_type *a, const orion_type *b);  // spelling (`scalar`) does not count
 bool orion_type_is_tensor(const orion_type *t);
 bool orion_type_is_static(const orion_type *t);                   // a tensor without unknown dimensions
+
+typedef struct orion_text {  // a short text by value, for messages
+  char text[192];
+} orion_text;
+orion_text orion_type_text(const orion_type *t);                    // "tensor<fp16, [1, 8]>"; lists and so on by kind
+orion_text orion_shape_text(int rank, const int64_t *dims);         // "[1, ?, 8]"
+
 // Elements and packed bytes of a static tensor; false when unknown or overflowing. Sub-byte types round bytes up.
 bool orion_type_elements(const orion_type *t, size_t *out);
 bool orion_type_bytes(const orion_type *t, size_t *out);
@@ -140,6 +147,8 @@ typedef struct orion_function {
   size_t n_literals, cap_literals;
   orion_op_id first, last;
   orion_loc loc;
+  struct orion_name_slot *names;             // hash table of values by name (names.c)
+  size_t n_names, cap_names;
 } orion_function;
 
 typedef struct orion_program {
@@ -190,8 +199,11 @@ orion_status orion_function_add_output(orion_function *f, orion_value_id value, 
 // and printed; the verifier refuses it, and nothing else need ever see one.
 orion_value_id orion_function_add_undefined(orion_function *f, const char *name);
 orion_ref orion_function_literal_ref(orion_function *f, const orion_literal *literal);
-orion_value_id orion_function_find(const orion_function *f, const char *name);  // linear; parsers keep their own table
-const char *orion_function_unique_name(orion_function *f, const char *stem);   // in the arena
+// By name, among parameters and results of linked operations; hashed. Rename values with orion_value_rename only.
+orion_value_id orion_function_find(const orion_function *f, const char *name);
+const char *orion_function_unique_name(orion_function *f, const char *stem);   // stem or stem_1, ...; in the arena
+// Changes the value's name, and the `name` attribute of the operation if that is its only result. False: out of memory.
+bool orion_value_rename(orion_function *f, orion_value_id v, const char *name);
 
 typedef struct orion_op_spec {     // what orion_function_add_op copies
   orion_opcode code;
@@ -232,6 +244,8 @@ uint32_t *orion_function_count_uses(const orion_function *f, orion_arena *scratc
 
 const orion_arg *orion_op_arg(const orion_op *op, const char *name);          // NULL if absent
 orion_ref orion_op_ref(const orion_op *op, const char *name);                 // its first ref, or ORION_NONE
+const orion_type *orion_op_arg_type(const orion_function *f, const orion_op *op, const char *name);  // of its first ref,
+                                                           // or of the attribute in brackets; NULL if absent
 orion_value_id orion_op_value(const orion_op *op, const char *name);          // ORION_NONE if absent or a literal
 const orion_literal *orion_op_attr(const orion_op *op, const char *name);     // NULL if absent
 const orion_type *orion_ref_type(const orion_function *f, orion_ref ref);     // of the value or literal; NULL for NONE

@@ -1,8 +1,8 @@
 // Programs and functions: making, cloning, and changing the list of operations.
-#include <stdio.h>
 #include <string.h>
 
 #include "ir/ir.h"
+#include "ir/names.h"
 
 // What our printer writes into buildInfo: the components that Core ML's compiler names, which the ANE's own compiler
 // wants to see although it does not care for the values.
@@ -56,6 +56,7 @@ static void free_function(const orion_allocator *a, orion_function *f) {
   orion_free(a, f->values, f->cap_values, sizeof *f->values);
   orion_free(a, f->ops, f->cap_ops, sizeof *f->ops);
   orion_free(a, f->literals, f->cap_literals, sizeof *f->literals);
+  orion_names_free(a, f);
 }
 
 void orion_program_destroy(orion_program *p) {
@@ -101,6 +102,7 @@ static orion_value_id add_value(orion_function *f, const char *name, const orion
   const char *copy = orion_arena_strdup(&p->arena, name);
   if (!copy) return ORION_NONE;
   f->values[f->n_values] = (orion_value){copy, type, def, index};
+  if (!orion_names_add(f, (orion_value_id)f->n_values)) return ORION_NONE;
   return (orion_value_id)f->n_values++;
 }
 
@@ -131,25 +133,6 @@ orion_ref orion_function_literal_ref(orion_function *f, const orion_literal *lit
   }
   f->literals[f->n_literals] = literal;
   return (orion_ref)f->n_literals++ | ORION_REF_LITERAL;
-}
-
-orion_value_id orion_function_find(const orion_function *f, const char *name) {
-  for (size_t i = 0; i < f->n_values; i++) {
-    const orion_value *v = &f->values[i];
-    if (v->def != ORION_NONE && !f->ops[v->def].linked) continue;
-    if (strcmp(v->name, name) == 0) return (orion_value_id)i;
-  }
-  return ORION_NONE;
-}
-
-const char *orion_function_unique_name(orion_function *f, const char *stem) {
-  if (orion_function_find(f, stem) == ORION_NONE) return orion_arena_strdup(&f->program->arena, stem);
-  char name[256];
-  for (unsigned i = 1; i < UINT32_MAX; i++) {
-    snprintf(name, sizeof name, "%.230s_%u", stem, i);
-    if (orion_function_find(f, name) == ORION_NONE) return orion_arena_strdup(&f->program->arena, name);
-  }
-  return NULL;
 }
 
 // ---- operations -----------------------------------------------------------------------------------------------------
@@ -228,12 +211,13 @@ orion_op_id orion_function_add_op(orion_function *f, const orion_op_spec *spec) 
   op.results = ORION_ARENA_ARRAY(arena, orion_value_id, spec->n_results);
   if (!op.spelling || !op.results || !copy_args(f, &op, spec) || !copy_attrs(f, &op, spec)) return ORION_NONE;
   orion_op_id id = (orion_op_id)f->n_ops;
+  f->ops[f->n_ops++] = op;  // unlinked until its results exist: a failure leaves their names free
   for (size_t i = 0; i < spec->n_results; i++) {
+    if (!spec->result_types[i]) return ORION_NONE;
     op.results[i] = add_value(f, spec->result_names[i], spec->result_types[i], id, (uint32_t)i);
     if (op.results[i] == ORION_NONE) return ORION_NONE;
   }
-  op.n_results = (uint32_t)spec->n_results;
-  f->ops[f->n_ops++] = op;
+  f->ops[id].n_results = (uint32_t)spec->n_results;
   link_before(f, id, spec->before);
   return id;
 }

@@ -1,4 +1,5 @@
 // Types and literals: immutable nodes in a program's arena.
+#include <stdio.h>
 #include <string.h>
 
 #include "ir/ir.h"
@@ -75,6 +76,42 @@ const orion_type *orion_type_composite(orion_program *p, orion_type_kind kind, i
   t->parts = orion_arena_copy(&p->arena, parts, n_parts, sizeof *parts);
   return t->parts ? t : NULL;
 }
+
+// ---- as text ----
+
+orion_text orion_shape_text(int rank, const int64_t *dims) {
+  orion_text t;
+  size_t n = 0;
+  t.text[n++] = '[';
+  for (int i = 0; i < rank && n < sizeof t.text - 32; i++) {
+    const char *comma = i ? ", " : "";
+    n += (size_t)(dims[i] < 0 ? snprintf(t.text + n, 32, "%s?", comma)
+                              : snprintf(t.text + n, 32, "%s%lld", comma, (long long)dims[i]));
+  }
+  t.text[n++] = ']';
+  t.text[n] = 0;
+  return t;
+}
+
+orion_text orion_type_text(const orion_type *t) {
+  static const char *const kinds[] = {"tensor", "list", "tuple", "dict", "state"};
+  orion_text r;
+  if (!t) {
+    snprintf(r.text, sizeof r.text, "nothing");
+  } else if (t->kind == ORION_TYPE_TENSOR && t->rank == 0) {
+    snprintf(r.text, sizeof r.text, "%s", orion_dtype_name(t->dtype));
+  } else if (t->kind == ORION_TYPE_TENSOR) {
+    snprintf(r.text, sizeof r.text, "tensor<%s, %.150s>", orion_dtype_name(t->dtype),
+             orion_shape_text(t->rank, t->dims).text);
+  } else if (t->kind == ORION_TYPE_STATE && t->n_parts && t->parts[0]->kind == ORION_TYPE_TENSOR) {
+    snprintf(r.text, sizeof r.text, "state<%.180s>", orion_type_text(t->parts[0]).text);
+  } else {
+    snprintf(r.text, sizeof r.text, "a %s", kinds[t->kind]);
+  }
+  return r;
+}
+
+// ---- literals ----
 
 static orion_literal *new_literal(orion_program *p, orion_literal_kind kind, const orion_type *type) {
   if (!type) return NULL;

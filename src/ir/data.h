@@ -71,6 +71,8 @@ void orion_data_forget_pages(const orion_data *x);
 // store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
 const void *orion_data_bytes(orion_data_store *s, const orion_data *x);
 static inline size_t orion_data_elements(const orion_data *x) { return x->rows * x->cols; }
+// Index of the first NaN or infinity among n packed elements; n if there is none. Cheap: for whole weights.
+size_t orion_find_nonfinite(orion_dtype d, const void *array, size_t n);
 bool orion_data_equal(const orion_data *a, const orion_data *b);  // same node, or equal small bytes leaves
 
 #endif

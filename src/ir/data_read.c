@@ -229,9 +229,10 @@ static orion_status read_rows(const orion_data *x, orion_dtype dtype, size_t row
     case ORION_DATA_TRANSPOSE: return read_transpose(x, dtype, row, n, out, err);
     case ORION_DATA_SCALE: return read_scale(x, dtype, row, n, out, err);
     case ORION_DATA_ROWS:
-      for (size_t r = 0; r < n; r++) {
-        ORION_TRY(read_rows(x->sources[0], dtype, x->index[row + r], 1,
-                            (char *)out + bytes_of(dtype, r * x->cols), err));
+      for (size_t r = 0, run; r < n; r += run) {  // neighbours together: rows of a transpose cost dear one by one
+        const uint32_t *at = x->index + row + r;
+        for (run = 1; r + run < n && at[run] == at[0] + run; run++) continue;
+        ORION_TRY(read_rows(x->sources[0], dtype, at[0], run, (char *)out + bytes_of(dtype, r * x->cols), err));
       }
       return ORION_OK;
     case ORION_DATA_COLS: return read_cols(x, dtype, row, n, out, err);

@@ -1,0 +1,79 @@
+// See json.h. The parser is jansson, whose own allocations are the C library's.
+#include "model/json.h"
+
+#include <math.h>
+#include <stdio.h>
+
+orion_status orion_json_parse(const char *text, size_t n, const char *name, json_t **out, orion_error *err) {
+  json_error_t error;
+  json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+  if (!root) {
+    if (json_error_code(&error) == json_error_out_of_memory) {
+      return ORION_FAIL(err, ORION_NO_MEMORY, "%s: out of memory", name);
+    }
+    return ORION_FAIL(err, ORION_FORMAT, "%s:%d:%d: not valid JSON: %.160s", name, error.line > 0 ? error.line : 1,
+                      error.column > 0 ? error.column : 1, error.text);
+  }
+  if (!json_is_object(root)) {
+    json_decref(root);
+    return ORION_FAIL(err, ORION_FORMAT, "%s:1:1: not a JSON object (want { ... })", name);
+  }
+  *out = root;
+  return ORION_OK;
+}
+
+const json_t *orion_json_member(const orion_json_reader *r, const char *key) {
+  const json_t *value = json_object_get(r->object, key);
+  return json_is_null(value) ? NULL : value;
+}
+
+void orion_json_refuse(orion_json_reader *r, orion_status code, const char *key, const char *hint) {
+  if (r->status != ORION_OK) return;
+  const json_t *value = json_object_get(r->object, key);
+  char text[64] = {0};  // what does not fit is left out, from some token on
+  size_t n = value ? json_dumpb(value, text, sizeof text, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(9)) : 0;
+  if (!value || n == 0) {
+    r->status = ORION_FAIL(r->err, code, "%s: '%s%s' is missing (%s)", r->name, r->path, key, hint);
+  } else {
+    r->status = ORION_FAIL(r->err, code, "%s: '%s%s' is %.64s%s (%s)", r->name, r->path, key, text,
+                           n > sizeof text ? "..." : "", hint);
+  }
+}
+
+int64_t orion_json_int(orion_json_reader *r, const char *key, int64_t fallback, int64_t min, int64_t max) {
+  if (r->status != ORION_OK) return min;
+  const json_t *value = orion_json_member(r, key);
+  if (!value && fallback != ORION_JSON_REQUIRED) return fallback;
+  int64_t v = json_integer_value(value);
+  if (json_is_integer(value) && v >= min && v <= max) return v;
+  char hint[96];
+  snprintf(hint, sizeof hint, "want an integer from %lld to %lld", (long long)min, (long long)max);
+  orion_json_refuse(r, ORION_FORMAT, key, hint);
+  return min;
+}
+
+double orion_json_number(orion_json_reader *r, const char *key, double fallback, double min, double max) {
+  if (r->status != ORION_OK) return max;
+  const json_t *value = orion_json_member(r, key);
+  if (!value && !isnan(fallback)) return fallback;
+  double v = json_number_value(value);
+  if (json_is_number(value) && v > min && v <= max) return v;
+  char hint[96];
+  snprintf(hint, sizeof hint, "want a number above %g, at most %g", min, max);
+  orion_json_refuse(r, ORION_FORMAT, key, hint);
+  return max;
+}
+
+bool orion_json_bool(orion_json_reader *r, const char *key, bool fallback) {
+  const json_t *value = r->status == ORION_OK ? orion_json_member(r, key) : NULL;
+  if (!value) return fallback;
+  if (!json_is_boolean(value)) orion_json_refuse(r, ORION_FORMAT, key, "want true or false");
+  return json_is_true(value);
+}
+
+const char *orion_json_string(orion_json_reader *r, const char *key, const char *fallback) {
+  const json_t *value = r->status == ORION_OK ? orion_json_member(r, key) : NULL;
+  if (json_is_string(value)) return json_string_value(value);
+  if (value || !fallback) orion_json_refuse(r, ORION_FORMAT, key, "want a string");
+  return fallback ? fallback : "";
+}

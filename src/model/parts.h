@@ -1,0 +1,26 @@
+// Inside the model room: how the readers of formats put a model together.
+#ifndef ORION_MODEL_PARTS_H
+#define ORION_MODEL_PARTS_H
+
+#include "model/model.h"
+
+// Weight files up to this size are searched for NaN and infinity when they are opened. In larger ones that would cost a
+// second reading; whoever packs their weights finds them then.
+#define ORION_SCAN_BYTES (64u << 20)
+
+// A model with a store, no weights yet. `dir` is copied.
+orion_status orion_model_create(const orion_allocator *a, const orion_config *config, const char *path, const char *dir,
+                                orion_model **out, orion_error *err);
+
+// Fails with FORMAT, naming tensor and byte, if one of n elements is NaN or infinite.
+orion_status orion_model_check_finite(const char *file, const char *tensor, uint64_t offset, orion_dtype dtype,
+                                      const void *elements, size_t n, orion_error *err);
+
+// llama2.c's version 0 file, from memory that outlives the model's store. `name` is for messages.
+orion_status orion_llama2c_parse(const orion_allocator *a, const char *name, const char *dir, const void *bytes,
+                                 size_t n, orion_model **out, orion_error *err);
+
+// Fills a new model from the weight files of a Hugging Face directory.
+orion_status orion_hf_load(orion_model *m, const char *dir, bool tied_stated, orion_error *err);
+
+#endif

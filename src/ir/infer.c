@@ -29,6 +29,14 @@ static orion_dtype leading_dtype(const orion_function *f, const orion_op *op) {
   return orion_type_is_tensor(t) ? t->dtype : ORION_DTYPE_NONE;
 }
 
+// From iOS 17 on, weights and the parameters of normalisations may be of another floating type than the input.
+static bool may_mix_floats(const orion_function *f, const orion_op *op) {
+  orion_op_class cls = orion_opcode_info(op->code)->cls;
+  bool old = strcmp(f->opset, "ios15") == 0 || strcmp(f->opset, "ios16") == 0;
+  return !old && (cls == ORION_CLASS_CONV || cls == ORION_CLASS_NORM || op->code == ORION_OP_linear ||
+                  op->code == ORION_OP_matmul);
+}
+
 // What is wrong with the type `t` of an argument, as words after "argument x", or NULL.
 static const char *kind_problem(const orion_function *f, const orion_op *op, const orion_arg_info *info,
                                 const orion_type *t) {
@@ -42,7 +50,9 @@ static const char *kind_problem(const orion_function *f, const orion_op *op, con
     case ORION_ARG_FLOAT: return orion_dtype_is_float(t->dtype) ? NULL : "must hold floating-point numbers";
     case ORION_ARG_SAME: {
       orion_dtype want = leading_dtype(f, op);
-      return want == ORION_DTYPE_NONE || want == t->dtype ? NULL : "must have the element type of the first argument";
+      if (want == ORION_DTYPE_NONE || want == t->dtype) return NULL;
+      if (orion_dtype_is_float(want) && orion_dtype_is_float(t->dtype) && may_mix_floats(f, op)) return NULL;
+      return "must have the element type of the first argument";
     }
     case ORION_ARG_INT: return t->rank == 0 && orion_dtype_is_int(t->dtype) ? NULL : "must be an integer";
     case ORION_ARG_INTS: return vector_or_scalar(t, 'i', 'u') ? NULL : "must be a vector of integers";

@@ -9,7 +9,9 @@
 // Types that the results of `op` must have, made in the function's program. *out_n <= ORION_MAX_RESULTS. For
 // ORION_OP_OTHER and for ops whose result types depend on run-time values, the declared types are returned where the
 // op has results already, else ORION_UNSUPPORTED. Errors say which argument is wrong and what was expected, without
-// the place (callers add it). Unknown dimensions propagate as unknown.
+// the place (callers add it). Unknown dimensions propagate as unknown. As Core ML from iOS 17 on, weights of convolutions,
+// linear and matmul and parameters of normalisations may be of another floating type than the input: devices that want
+// one type say so in `supports`.
 orion_status orion_infer_op(orion_function *f, const orion_op *op, const orion_type **out_types, size_t *out_n,
                             orion_error *err);
 

@@ -173,15 +173,23 @@ orion_status orion_rule_linear(orion_infer *c) {
   return orion_infer_emit(c, x->dtype, x->rank, dims);
 }
 
-// A vector is a row on the left and a column on the right; the dimension added is dropped from the result.
+// A vector is a row on the left and a column on the right, and not transposed; the dimension added is dropped from the
+// result. Element types may differ when one side is constant: the other's is the result's.
 orion_status orion_rule_matmul(orion_infer *c) {
   const orion_type *x = orion_infer_arg(c, "x"), *y = orion_infer_arg(c, "y");
   bool tx, ty;
   ORION_TRY(orion_infer_bool(c, "transpose_x", &tx));
   ORION_TRY(orion_infer_bool(c, "transpose_y", &ty));
-  if (x->rank == 0 || y->rank == 0 || (x->rank == 1 && tx) || (y->rank == 1 && ty)) {
-    return ORION_RULE_FAIL(c, "arguments x and y: ranks %d and %d (want 1 or more; a vector cannot be transposed)",
-                           x->rank, y->rank);
+  if (x->rank == 0 || y->rank == 0) {
+    return ORION_RULE_FAIL(c, "arguments x and y: ranks %d and %d (want 1 or more)", x->rank, y->rank);
+  }
+  tx = tx && x->rank > 1;
+  ty = ty && y->rank > 1;
+  bool const_x = orion_ref_is_const(c->f, orion_op_ref(c->op, "x"));
+  bool const_y = orion_ref_is_const(c->f, orion_op_ref(c->op, "y"));
+  if (x->dtype != y->dtype && const_x == const_y) {
+    return ORION_RULE_FAIL(c, "arguments x and y: element types %s and %s (may differ only when one is constant)",
+                           orion_dtype_name(x->dtype), orion_dtype_name(y->dtype));
   }
   int64_t inner_x = x->dims[x->rank - (x->rank > 1 && tx ? 2 : 1)];
   int64_t inner_y = y->dims[y->rank == 1 ? 0 : y->rank - (ty ? 1 : 2)], merged, dims[ORION_MAX_RANK + 2];
@@ -194,7 +202,7 @@ orion_status orion_rule_matmul(orion_infer *c) {
   }
   if (x->rank > 1) dims[rank++] = x->dims[x->rank - (tx ? 1 : 2)];
   if (y->rank > 1) dims[rank++] = y->dims[y->rank - (ty ? 2 : 1)];
-  return orion_infer_emit(c, x->dtype, rank, dims);
+  return orion_infer_emit(c, const_x ? y->dtype : x->dtype, rank, dims);
 }
 
 // Reads one operand's letters off the equation and settles their sizes. Advances *text behind them.

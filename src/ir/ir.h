@@ -46,6 +46,7 @@ typedef struct orion_type {
 } orion_type;
 
 bool orion_type_equal(const orion_type *a, const orion_type *b);  // spelling (`scalar`) does not count
+bool orion_type_agrees(const orion_type *a, const orion_type *b); // equal as far as known: unknown dimensions fit all
 bool orion_type_is_tensor(const orion_type *t);
 bool orion_type_is_static(const orion_type *t);                   // a tensor without unknown dimensions
 

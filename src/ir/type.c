@@ -23,6 +23,15 @@ bool orion_type_equal(const orion_type *a, const orion_type *b) {
   return true;
 }
 
+bool orion_type_agrees(const orion_type *a, const orion_type *b) {
+  if (!orion_type_is_tensor(a) || !orion_type_is_tensor(b)) return orion_type_equal(a, b);
+  if (a->dtype != b->dtype || a->rank != b->rank) return false;
+  for (int i = 0; i < a->rank; i++) {
+    if (a->dims[i] >= 0 && b->dims[i] >= 0 && a->dims[i] != b->dims[i]) return false;
+  }
+  return true;
+}
+
 bool orion_type_is_static(const orion_type *t) {
   if (!orion_type_is_tensor(t)) return false;
   for (int i = 0; i < t->rank; i++) {

@@ -1,0 +1,15 @@
+// What tokenizer.json and vocab.json + merges.txt have in common: a vocabulary object and lines of two tokens.
+#ifndef ORION_TEXT_LOAD_BPE_H
+#define ORION_TEXT_LOAD_BPE_H
+
+#include "text/impl.h"
+#include "text/json.h"
+
+// {"token": id, ...}
+orion_status orion_load_vocab_object(orion_tokenizer *t, const json_t *object, const char *where, orion_error *err);
+
+// One merge of two tokens by rank. `where` says which one, e.g. "merges.txt:12".
+orion_status orion_load_merge(orion_tokenizer *t, const char *left, size_t left_n, const char *right, size_t right_n,
+                              uint32_t rank, const char *where, orion_error *err);
+
+#endif

@@ -86,11 +86,11 @@ static void find_byte_tokens(orion_tokenizer *t) {
 orion_status orion_tokenizer_finish(orion_tokenizer *t, const char *name, orion_error *err) {
   if (t->vocab.size == 0) return ORION_FAIL(err, ORION_FORMAT, "%s: the vocabulary is empty", name);
   find_byte_tokens(t);
-  for (size_t id = 0; id < t->vocab.size && !t->byte_level; id++) {
+  for (size_t id = 0; id < t->vocab.size; id++) {
     size_t n;
     if (!(t->vocab.flags[id] & ORION_TOKEN_PLAIN)) continue;
     const char *text = orion_vocab_text(&t->vocab, (int32_t)id, &n);
-    mark_joined(t, (const uint8_t *)text, n);
+    if (!t->byte_level) mark_joined(t, (const uint8_t *)text, n);
     if (n > t->longest) t->longest = n;
   }
   ORION_TRY(orion_added_prepare(t, name, err));

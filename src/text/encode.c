@@ -127,15 +127,24 @@ static orion_status encode_chunk(orion_token_encoder *e, const uint8_t *text, si
   return ORION_OK;
 }
 
-static int32_t spelled_whole(orion_token_encoder *e, const uint8_t *text, size_t n) {
+// The token that is spelled like the whole piece; -1: none.
+static orion_status find_whole(orion_token_encoder *e, const uint8_t *text, size_t n, int32_t *out, orion_error *err) {
   const orion_tokenizer *t = e->tokenizer;
-  if (!t->byte_level) return orion_vocab_find(&t->vocab, text, n);
-  if (n > UINT16_MAX) return -1;  // no vocabulary has such a token; merging finds it all the same
-  uint8_t spelling[2 * 64];
-  if (n <= 64) return orion_vocab_find(&t->vocab, spelling, orion_bytes_to_alphabet(text, n, spelling));
-  if (!ORION_GROW(e->spelling.allocator, &e->spelling.data, &e->spelling.cap, 2 * n)) return -1;
-  size_t size = orion_bytes_to_alphabet(text, n, (uint8_t *)e->spelling.data);
-  return orion_vocab_find(&t->vocab, e->spelling.data, size);
+  uint8_t stack[128];
+  const void *spelling = text;
+  *out = -1;
+  if (n > t->longest) return ORION_OK;
+  if (t->byte_level && 2 * n <= sizeof stack) {
+    n = orion_bytes_to_alphabet(text, n, stack);
+    spelling = stack;
+  } else if (t->byte_level) {
+    if (!ORION_GROW(e->allocator, &e->spelling, &e->spelling_cap, 2 * n)) return ORION_OOM(err, "tokenizer");
+    n = orion_bytes_to_alphabet(text, n, e->spelling);
+    spelling = e->spelling;
+  }
+  int32_t id = orion_vocab_find(&t->vocab, spelling, n);
+  if (id >= 0 && !(t->vocab.flags[id] & ORION_TOKEN_SPECIAL)) *out = id;
+  return ORION_OK;
 }
 
 // The class of a character at a cut: its byte on that side.
@@ -147,8 +156,9 @@ static orion_status encode_piece(orion_token_encoder *e, const uint8_t *text, si
   const orion_tokenizer *t = e->tokenizer;
   e->last_unknown = false;
   if (t->ignore_merges) {
-    int32_t id = spelled_whole(e, text, n);
-    if (id >= 0 && !(t->vocab.flags[id] & ORION_TOKEN_SPECIAL)) return orion_encoder_emit(e, id, err);
+    int32_t id;
+    ORION_TRY(find_whole(e, text, n, &id, err));
+    if (id >= 0) return orion_encoder_emit(e, id, err);
   }
   if (t->byte_level) return encode_chunk(e, text, n, err);
   size_t begin = 0, k = orion_utf8_step(text, n);
@@ -369,7 +379,6 @@ orion_status orion_token_encoder_create(const orion_allocator *allocator, const 
   orion_strbuf_init(&e->normal[0], a);
   orion_strbuf_init(&e->normal[1], a);
   orion_strbuf_init(&e->shadow, a);
-  orion_strbuf_init(&e->spelling, a);
   for (size_t i = 0; i < ORION_TEXT_MAX_STEPS; i++) {
     orion_strbuf_init(&e->rewritten[i].text, a);
     orion_strbuf_init(&e->rewritten[i].raw, a);
@@ -397,7 +406,7 @@ void orion_token_encoder_destroy(orion_token_encoder *e) {
   orion_strbuf_deinit(&e->normal[0]);
   orion_strbuf_deinit(&e->normal[1]);
   orion_strbuf_deinit(&e->shadow);
-  orion_strbuf_deinit(&e->spelling);
+  orion_free(a, e->spelling, e->spelling_cap, 1);
   for (size_t i = 0; i < ORION_TEXT_MAX_STEPS; i++) {
     orion_strbuf_deinit(&e->rewritten[i].text);
     orion_strbuf_deinit(&e->rewritten[i].raw);

@@ -137,7 +137,7 @@ struct orion_tokenizer {
   uint8_t joined[256][32];  // bit y of row x: some token has a character ending x before one beginning y
   float *scores;        // unigram: [vocab.size]
   float unknown_score;
-  size_t longest;       // unigram: bytes of the longest piece
+  size_t longest;       // bytes of the longest plain token's spelling
 
   // Begin and end.
   int32_t bos, eos;
@@ -229,7 +229,8 @@ struct orion_token_encoder {
   orion_piece_entry *cache;
   orion_strbuf normal[2];  // texts under normalisation, in turns
   orion_strbuf shadow;     // well-formed stand-in of a malformed text
-  orion_strbuf spelling;   // a piece in the byte alphabet
+  uint8_t *spelling;       // a piece in the byte alphabet
+  size_t spelling_cap;
   struct {
     orion_strbuf text, raw;
   } rewritten[ORION_TEXT_MAX_STEPS];  // by cut step

@@ -1,10 +1,12 @@
 // See json.h.
 #include "text/json.h"
 
-orion_status orion_json_parse(const char *name, const char *data, size_t size, json_t **out, orion_error *err) {
+orion_status orion_json_parse(const char *name, const char *data, size_t size, bool any_number, json_t **out,
+                              orion_error *err) {
   json_error_t e;
+  size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | (any_number ? JSON_DECODE_INT_AS_REAL : 0);
   if (size == 0) return ORION_FAIL(err, ORION_FORMAT, "%s: the file is empty (want JSON)", name);
-  *out = json_loadb(data, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+  *out = json_loadb(data, size, flags, &e);
   if (*out) return ORION_OK;
   if (json_error_code(&e) == json_error_out_of_memory) return ORION_OOM(err, name);
   return ORION_FAIL(err, ORION_FORMAT, "%s:%d:%d: %s", name, e.line, e.column, e.text);

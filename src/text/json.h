@@ -6,8 +6,10 @@
 
 #include "base/alloc.h"
 
-// Parses `size` bytes; duplicate keys are refused. *out is owned by the caller (json_decref).
-orion_status orion_json_parse(const char *name, const char *data, size_t size, json_t **out, orion_error *err);
+// Parses `size` bytes; duplicate keys are refused. *out is owned by the caller (json_decref). `any_number`: all numbers
+// become reals, because the file may hold integers beyond 64 bits (tokenizer_config.json's "no limit" is 10^30).
+orion_status orion_json_parse(const char *name, const char *data, size_t size, bool any_number, json_t **out,
+                              orion_error *err);
 
 // Members with their types checked. A missing member, or null, leaves *out as it is and gives ORION_OK.
 orion_status orion_json_bool(const json_t *object, const char *key, bool *out, const char *where, orion_error *err);

@@ -490,7 +490,7 @@ static orion_status read_root(orion_tokenizer *t, const char *name, const json_t
 orion_status orion_load_tokenizer_json(orion_tokenizer *t, const char *name, const char *data, size_t size,
                                        orion_error *err) {
   json_t *root = NULL;
-  ORION_TRY(orion_json_parse(name, data, size, &root, err));
+  ORION_TRY(orion_json_parse(name, data, size, false, &root, err));
   orion_status status = read_root(t, name, root, err);
   json_decref(root);
   guess_ends(t);
@@ -511,7 +511,7 @@ static void read_end(const orion_tokenizer *t, const json_t *root, const char *k
 orion_status orion_load_tokenizer_config(orion_tokenizer *t, const char *name, const char *data, size_t size,
                                          orion_error *err) {
   json_t *root = NULL;
-  ORION_TRY(orion_json_parse(name, data, size, &root, err));
+  ORION_TRY(orion_json_parse(name, data, size, true, &root, err));
   orion_status status = ORION_OK;
   if (!json_is_object(root)) {
     status = ORION_FAIL(err, ORION_FORMAT, "%s: not a JSON object", name);

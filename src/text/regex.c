@@ -111,7 +111,9 @@ orion_status orion_regex_create(const orion_allocator *a, const char *pattern, s
     status = ORION_FAIL(err, ORION_FORMAT, "%s: regular expression \"%.60s\": %s (at offset %zu)", name,
                         orion_strbuf_text(&text), (const char *)why, (size_t)at);
   } else {
-    re->jit = pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE) == 0;
+    int jit = pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE);
+    re->jit = jit == 0;
+    if (jit == PCRE2_ERROR_NOMEMORY) status = ORION_OOM(err, name);  // other failures: this machine has no JIT
   }
 done:
   pcre2_compile_context_free(compile);
@@ -139,8 +141,10 @@ orion_status orion_regex_scratch_create(const orion_allocator *a, orion_regex_sc
   s->general = general_context(a);
   if (s->general) s->match = pcre2_match_context_create(s->general);
   if (s->general) s->data = pcre2_match_data_create(1, s->general);
-  if (s->general) s->stack = pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, s->general);
-  if (!s->match || !s->data) {
+  uint32_t jit = 0;
+  pcre2_config(PCRE2_CONFIG_JIT, &jit);
+  if (s->general && jit) s->stack = pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, s->general);
+  if (!s->match || !s->data || (jit && !s->stack)) {
     orion_regex_scratch_destroy(s);
     return ORION_OOM(err, "tokenizer");
   }

@@ -8,8 +8,10 @@
 // {"token": id, ...}
 orion_status orion_load_vocab_object(orion_tokenizer *t, const json_t *object, const char *where, orion_error *err);
 
-// One merge of two tokens by rank. `where` says which one, e.g. "merges.txt:12".
+// One merge of two tokens by rank: "left right", or both given. Messages do not say which merge it is: the caller puts
+// that in front (orion_error_prefix), and only when it is needed, for there are many merges.
 orion_status orion_load_merge(orion_tokenizer *t, const char *left, size_t left_n, const char *right, size_t right_n,
-                              uint32_t rank, const char *where, orion_error *err);
+                              uint32_t rank, orion_error *err);
+orion_status orion_load_merge_text(orion_tokenizer *t, const char *text, size_t n, uint32_t rank, orion_error *err);
 
 #endif

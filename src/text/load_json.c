@@ -295,26 +295,14 @@ static orion_status refuse_text(const place *p, const json_t *v, const char *key
   return ORION_FAIL(err, ORION_UNSUPPORTED, "%s.%s is \"%.40s\", which is not built", p->where, key, text);
 }
 
-static orion_status read_merge(const place *p, const json_t *v, size_t i, orion_error *err) {
-  char where[WHERE_SIZE], quoted[180];
-  snprintf(where, sizeof where, "%.400s.merges[%zu]", p->where, i);
-  if (json_is_array(v) && json_array_size(v) == 2) {
-    const json_t *a = json_array_get(v, 0), *b = json_array_get(v, 1);
-    if (json_is_string(a) && json_is_string(b)) {
-      return orion_load_merge(p->t, json_string_value(a), json_string_length(a), json_string_value(b),
-                              json_string_length(b), (uint32_t)i, where, err);
-    }
+static orion_status read_merge(orion_tokenizer *t, const json_t *v, uint32_t rank, orion_error *err) {
+  if (json_is_string(v)) return orion_load_merge_text(t, json_string_value(v), json_string_length(v), rank, err);
+  const json_t *a = json_array_get(v, 0), *b = json_array_get(v, 1);
+  if (json_array_size(v) != 2 || !json_is_string(a) || !json_is_string(b)) {
+    return ORION_FAIL(err, ORION_FORMAT, "no merge (want \"a b\" or [\"a\", \"b\"])");
   }
-  if (!json_is_string(v)) return ORION_FAIL(err, ORION_FORMAT, "%s: no merge (want \"a b\" or [\"a\", \"b\"])", where);
-  const char *s = json_string_value(v);
-  size_t n = json_string_length(v);
-  const char *space = memchr(s, ' ', n);
-  size_t left = space ? (size_t)(space - s) : 0;
-  if (left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1)) {
-    return ORION_FAIL(err, ORION_FORMAT, "%s: \"%s\" is no merge (want two tokens and a space between)", where,
-                      orion_token_quote(s, n, quoted));
-  }
-  return orion_load_merge(p->t, s, left, space + 1, n - left - 1, (uint32_t)i, where, err);
+  return orion_load_merge(t, json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b),
+                          rank, err);
 }
 
 static orion_status read_model(const place *p, const json_t *v, orion_error *err) {
@@ -342,7 +330,12 @@ static orion_status read_model(const place *p, const json_t *v, orion_error *err
   size_t count = json_array_size(merges);
   if (count >= UINT32_MAX) return ORION_FAIL(err, ORION_LIMIT, "%s: %zu merges", p->where, count);
   if (!orion_merges_reserve(&t->merges, count)) return ORION_OOM(err, p->where);
-  for (size_t i = 0; i < count; i++) ORION_TRY(read_merge(p, json_array_get(merges, i), i, err));
+  for (size_t i = 0; i < count; i++) {
+    orion_status status = read_merge(t, json_array_get(merges, i), (uint32_t)i, err);
+    if (status == ORION_OK) continue;
+    orion_error_prefix(err, "%s.merges[%zu]", p->where, i);
+    return status;
+  }
   ORION_TRY(orion_json_string(v, "unk_token", &unknown, p->where, err));
   if (unknown) t->unknown = orion_vocab_find(&t->vocab, unknown, strlen(unknown));
   if (unknown && *unknown && t->unknown < 0) {

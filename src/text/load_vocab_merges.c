@@ -2,8 +2,6 @@
 //
 // Only the first line of the merges may be a comment, "#version: ...": every other line is a merge, also one that begins
 // with '#' (GPT-2 has eight such).
-#include <stdio.h>
-
 #include "text/load_bpe.h"
 #include "text/utf8.h"
 
@@ -24,15 +22,15 @@ orion_status orion_load_vocab_object(orion_tokenizer *t, const json_t *object, c
 }
 
 orion_status orion_load_merge(orion_tokenizer *t, const char *left, size_t left_n, const char *right, size_t right_n,
-                              uint32_t rank, const char *where, orion_error *err) {
+                              uint32_t rank, orion_error *err) {
   char stack[256], quoted[180];
   size_t n, cap = sizeof stack;
-  if (!orion_add_ok(left_n, right_n, &n)) return ORION_OOM(err, where);
+  if (!orion_add_ok(left_n, right_n, &n)) return ORION_OOM(err, "merge");
   char *joined = stack;
   if (n > cap) {
     cap = n;
     joined = orion_alloc(t->allocator, cap, 1);
-    if (!joined) return ORION_OOM(err, where);
+    if (!joined) return ORION_OOM(err, "merge");
   }
   memcpy(joined, left, left_n);
   memcpy(joined + left_n, right, right_n);
@@ -42,19 +40,31 @@ orion_status orion_load_merge(orion_tokenizer *t, const char *left, size_t left_
   if (a < 0 || b < 0 || result < 0) {
     const char *which = a < 0 ? left : b < 0 ? right : joined;
     size_t which_n = a < 0 ? left_n : b < 0 ? right_n : n;
-    status = ORION_FAIL(err, ORION_FORMAT, "%s: token \"%s\" is not in the vocabulary", where,
+    status = ORION_FAIL(err, ORION_FORMAT, "token \"%s\" is not in the vocabulary",
                         orion_token_quote(which, which_n, quoted));
   } else if (!orion_merges_add(&t->merges, (orion_merge){a, b, rank, result})) {
-    status = ORION_OOM(err, where);
+    status = ORION_OOM(err, "merge");
   }
   if (joined != stack) orion_free(t->allocator, joined, cap, 1);
   return status;
+}
+
+orion_status orion_load_merge_text(orion_tokenizer *t, const char *text, size_t n, uint32_t rank, orion_error *err) {
+  const char *space = memchr(text, ' ', n);
+  size_t left = space ? (size_t)(space - text) : 0;
+  if (left && left + 1 < n && !memchr(space + 1, ' ', n - left - 1)) {
+    return orion_load_merge(t, text, left, space + 1, n - left - 1, rank, err);
+  }
+  char quoted[180];
+  return ORION_FAIL(err, ORION_FORMAT, "\"%s\" is no merge (want two tokens and a space between)",
+                    orion_token_quote(text, n, quoted));
 }
 
 static orion_status read_merges(orion_tokenizer *t, const char *name, const char *text, size_t size,
                                 orion_error *err) {
   uint32_t rank = 0;
   size_t line = 0;
+  if (!orion_merges_reserve(&t->merges, size / 10)) return ORION_OOM(err, name);  // about what 10 bytes a line come to
   for (size_t at = 0; at < size;) {
     const char *p = text + at;
     const char *newline = memchr(p, '\n', size - at);
@@ -63,15 +73,11 @@ static orion_status read_merges(orion_tokenizer *t, const char *name, const char
     line++;
     if (n && p[n - 1] == '\r') n--;
     if (n == 0 || (line == 1 && n >= 8 && memcmp(p, "#version", 8) == 0)) continue;
-    char where[512], quoted[180];
-    snprintf(where, sizeof where, "%s:%zu", name, line);
-    const char *space = memchr(p, ' ', n);
-    size_t left = space ? (size_t)(space - p) : 0;
-    if (left == 0 || left + 1 == n || memchr(space + 1, ' ', n - left - 1)) {
-      return ORION_FAIL(err, ORION_FORMAT, "%s: \"%s\" is no merge (want two tokens and a space between)", where,
-                        orion_token_quote(p, n, quoted));
+    orion_status status = orion_load_merge_text(t, p, n, rank, err);
+    if (status != ORION_OK) {
+      orion_error_prefix(err, "%s:%zu", name, line);
+      return status;
     }
-    ORION_TRY(orion_load_merge(t, p, left, space + 1, n - left - 1, rank, where, err));
     rank++;
   }
   return ORION_OK;

@@ -87,17 +87,16 @@ static bool make_room(orion_vocab *v, size_t ids, size_t bytes) {
 
 static orion_status add(orion_vocab *v, int64_t id, const char *text, size_t n, unsigned flags, bool shadowed,
                         const char *name, orion_error *err) {
-  char quoted[180];
-  orion_token_quote(text, n, quoted);
+  char quoted[180], other[180];
   if (id < 0 || id >= ORION_VOCAB_MAX) {
-    return ORION_FAIL(err, ORION_FORMAT, "%s: token \"%s\" has id %lld (want 0 to %d)", name, quoted, (long long)id,
-                      ORION_VOCAB_MAX - 1);
+    return ORION_FAIL(err, ORION_FORMAT, "%s: token \"%s\" has id %lld (want 0 to %d)", name,
+                      orion_token_quote(text, n, quoted), (long long)id, ORION_VOCAB_MAX - 1);
   }
   if (orion_vocab_has(v, id)) {
-    char other[180];
     const orion_token_span *s = &v->spans[id];
     return ORION_FAIL(err, ORION_FORMAT, "%s: tokens \"%s\" and \"%s\" have the same id %lld", name,
-                      orion_token_quote(v->pool + s->offset, s->size, other), quoted, (long long)id);
+                      orion_token_quote(v->pool + s->offset, s->size, other), orion_token_quote(text, n, quoted),
+                      (long long)id);
   }
   size_t ids = (size_t)id + 1 > v->size ? (size_t)id + 1 : v->size, bytes;
   if (!orion_add_ok(v->pool_size, n, &bytes) || bytes >= UINT32_MAX) {
@@ -106,8 +105,8 @@ static orion_status add(orion_vocab *v, int64_t id, const char *text, size_t n, 
   if (!make_room(v, ids, bytes + 1)) return ORION_OOM(err, name);
   uint32_t *slot = slot_of(v, text, n);
   if (*slot && !shadowed) {
-    return ORION_FAIL(err, ORION_FORMAT, "%s: token \"%s\" has two ids, %u and %lld", name, quoted, *slot - 1,
-                      (long long)id);
+    return ORION_FAIL(err, ORION_FORMAT, "%s: token \"%s\" has two ids, %u and %lld", name,
+                      orion_token_quote(text, n, quoted), *slot - 1, (long long)id);
   }
   memset(v->flags + v->size, 0, ids - v->size);
   v->size = ids;

@@ -1,7 +1,7 @@
 // See json.h.
 #include "text/json.h"
 
-orion_status orion_json_parse(const char *name, const char *data, size_t size, bool any_number, json_t **out,
+orion_status orion_text_json_parse(const char *name, const char *data, size_t size, bool any_number, json_t **out,
                               orion_error *err) {
   json_error_t e;
   size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | (any_number ? JSON_DECODE_INT_AS_REAL : 0);
@@ -32,7 +32,7 @@ static const json_t *member(const json_t *object, const char *key) {
   return json_is_null(v) ? NULL : v;
 }
 
-orion_status orion_json_bool(const json_t *object, const char *key, bool *out, const char *where, orion_error *err) {
+orion_status orion_text_json_bool(const json_t *object, const char *key, bool *out, const char *where, orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
   if (!json_is_boolean(v)) return wrong(v, "true or false", key, where, err);
@@ -40,7 +40,7 @@ orion_status orion_json_bool(const json_t *object, const char *key, bool *out, c
   return ORION_OK;
 }
 
-orion_status orion_json_int(const json_t *object, const char *key, int64_t *out, const char *where, orion_error *err) {
+orion_status orion_text_json_int(const json_t *object, const char *key, int64_t *out, const char *where, orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
   if (!json_is_integer(v)) return wrong(v, "an integer", key, where, err);
@@ -48,7 +48,7 @@ orion_status orion_json_int(const json_t *object, const char *key, int64_t *out,
   return ORION_OK;
 }
 
-orion_status orion_json_string(const json_t *object, const char *key, const char **out, const char *where,
+orion_status orion_text_json_string(const json_t *object, const char *key, const char **out, const char *where,
                                orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
@@ -60,7 +60,7 @@ orion_status orion_json_string(const json_t *object, const char *key, const char
   return ORION_OK;
 }
 
-orion_status orion_json_array(const json_t *object, const char *key, const json_t **out, const char *where,
+orion_status orion_text_json_array(const json_t *object, const char *key, const json_t **out, const char *where,
                               orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
@@ -69,7 +69,7 @@ orion_status orion_json_array(const json_t *object, const char *key, const json_
   return ORION_OK;
 }
 
-orion_status orion_json_object(const json_t *object, const char *key, const json_t **out, const char *where,
+orion_status orion_text_json_object(const json_t *object, const char *key, const json_t **out, const char *where,
                                orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;

@@ -32,7 +32,8 @@ static const json_t *member(const json_t *object, const char *key) {
   return json_is_null(v) ? NULL : v;
 }
 
-orion_status orion_text_json_bool(const json_t *object, const char *key, bool *out, const char *where, orion_error *err) {
+orion_status orion_text_json_bool(const json_t *object, const char *key, bool *out, const char *where,
+                                  orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
   if (!json_is_boolean(v)) return wrong(v, "true or false", key, where, err);
@@ -40,7 +41,8 @@ orion_status orion_text_json_bool(const json_t *object, const char *key, bool *o
   return ORION_OK;
 }
 
-orion_status orion_text_json_int(const json_t *object, const char *key, int64_t *out, const char *where, orion_error *err) {
+orion_status orion_text_json_int(const json_t *object, const char *key, int64_t *out, const char *where,
+                                 orion_error *err) {
   const json_t *v = member(object, key);
   if (!v) return ORION_OK;
   if (!json_is_integer(v)) return wrong(v, "an integer", key, where, err);

@@ -12,8 +12,10 @@ orion_status orion_text_json_parse(const char *name, const char *data, size_t si
                               orion_error *err);
 
 // Members with their types checked. A missing member, or null, leaves *out as it is and gives ORION_OK.
-orion_status orion_text_json_bool(const json_t *object, const char *key, bool *out, const char *where, orion_error *err);
-orion_status orion_text_json_int(const json_t *object, const char *key, int64_t *out, const char *where, orion_error *err);
+orion_status orion_text_json_bool(const json_t *object, const char *key, bool *out, const char *where,
+                                  orion_error *err);
+orion_status orion_text_json_int(const json_t *object, const char *key, int64_t *out, const char *where,
+                                 orion_error *err);
 orion_status orion_text_json_string(const json_t *object, const char *key, const char **out, const char *where,
                                orion_error *err);
 orion_status orion_text_json_array(const json_t *object, const char *key, const json_t **out, const char *where,

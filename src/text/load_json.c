@@ -1,5 +1,5 @@
-// Hugging Face's tokenizer.json: normalizer, pretokenizer, model (BPE), decoder, added tokens and the template that puts
-// begin and end tokens around a text. What is known but not built is refused by name, never passed over: a tokenizer
+// Hugging Face's tokenizer.json: normalizer, pretokenizer, model (BPE), decoder, added tokens and the template that
+// puts begin and end tokens around a text. What is known but not built is refused by name, never passed over: a tokenizer
 // that is nearly right is worse than none.
 #include <stdio.h>
 
@@ -211,10 +211,10 @@ static orion_status read_pretokenizer(place p, const json_t *v, orion_error *err
 
 static orion_status set_strip(const place *p, const char *text, size_t count, orion_error *err) {
   orion_tokenizer *t = p->t;
-  if (t->strip_count) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a second strip of the whole is not built", p->where);
+  if (t->strip_count) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a second Strip of the whole text", p->where);
   if (!*text || strlen(text) >= sizeof t->strip || count > 1000) {
-    return ORION_FAIL(err, ORION_FORMAT, "%s: strips %zu times a text of %zu bytes (want one character)", p->where, count,
-                      strlen(text));
+    return ORION_FAIL(err, ORION_FORMAT, "%s: strips %zu times a text of %zu bytes (want one character)", p->where,
+                      count, strlen(text));
   }
   memcpy(t->strip, text, strlen(text) + 1);
   t->strip_count = count;
@@ -227,7 +227,9 @@ static orion_status read_decoder_step(place p, const json_t *v, const char *type
   const char *pattern, *text = " ";
   bool literal;
   int64_t start = 0, stop = 0;
-  if (strcmp(type, "ByteLevel") == 0) return orion_add_decode(p.t, ORION_DECODE_ALPHABET, NULL, NULL, 0, 0, p.where, err);
+  if (strcmp(type, "ByteLevel") == 0) {
+    return orion_add_decode(p.t, ORION_DECODE_ALPHABET, NULL, NULL, 0, 0, p.where, err);
+  }
   if (strcmp(type, "ByteFallback") == 0) {
     return orion_add_decode(p.t, ORION_DECODE_BYTE_FALLBACK, NULL, NULL, 0, 0, p.where, err);
   }
@@ -244,11 +246,11 @@ static orion_status read_decoder_step(place p, const json_t *v, const char *type
     ORION_TRY(orion_text_json_string(v, "content", &text, p.where, err));
     ORION_TRY(orion_text_json_int(v, "start", &start, p.where, err));
     ORION_TRY(orion_text_json_int(v, "stop", &stop, p.where, err));
-    if (start < 0 || stop < 0 || !*text) return ORION_FAIL(err, ORION_FORMAT, "%s: negative counts or no text", p.where);
+    if (start < 0 || stop < 0 || !*text) return ORION_FAIL(err, ORION_FORMAT, "%s: bad counts or no text", p.where);
     if (!fuse) {
       return orion_add_decode(p.t, ORION_DECODE_STRIP, text, NULL, (size_t)start, (size_t)stop, p.where, err);
     }
-    if (stop) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: stripping the end of the whole text is not built", p.where);
+    if (stop) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a Strip of the whole text's end is not built", p.where);
     return start ? set_strip(&p, text, (size_t)start, err) : ORION_OK;
   }
   if (strcmp(type, "Metaspace") == 0) {

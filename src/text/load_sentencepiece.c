@@ -179,9 +179,8 @@ static orion_status read_normalizer(model *m, reader r, orion_error *err) {
     if (f.number == 2) {
       ORION_TRY(want_wire(&r, &f, 2, err));
       if (f.size) {
-        return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: normalizer with a character map of %zu bytes at offset %zu (only "
-                          "identity normalizers are built; a tokenizer.json may say the same without)", r.name, f.size,
-                          f.begin);
+        return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: normalizer with a character map of %zu bytes at offset %zu "
+                          "(only the identity normalizer is built)", r.name, f.size, f.begin);
       }
     } else if (f.number >= 3 && f.number <= 5) {
       ORION_TRY(want_wire(&r, &f, 0, err));

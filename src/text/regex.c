@@ -57,7 +57,8 @@ static void rewrite(orion_strbuf *b, const char *pattern, size_t n) {
       } else if (e == 'S') {
         orion_strbuf_adds(b, "\\P{White_Space}");
       } else if (e == 'w') {
-        orion_strbuf_adds(b, in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]");
+        static const char word[] = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
+        orion_strbuf_add(b, word + in_class, sizeof word - 1 - 2 * in_class);  // without the brackets inside a class
       } else {
         orion_strbuf_add(b, pattern + i - 1, 2);
       }

@@ -159,7 +159,8 @@ static orion_status find_in_directory(const orion_allocator *a, const char *dir,
     if (!p->main) return ORION_OOM(err, dir);
     if (!orion_file_exists(p->main)) continue;
     *out_format = candidates[i].format;
-    if (candidates[i].merges && !(p->merges = orion_path_join(a, dir, candidates[i].merges))) return ORION_OOM(err, dir);
+    const char *merges = candidates[i].merges;
+    if (merges && !(p->merges = orion_path_join(a, dir, merges))) return ORION_OOM(err, dir);
     p->config = orion_path_join(a, dir, "tokenizer_config.json");
     return p->config ? ORION_OK : ORION_OOM(err, dir);
   }
@@ -183,7 +184,7 @@ static bool is_bare_vocab(const uint8_t *data, size_t size) {
   size_t i = 0;
   while (i < size && data[i] != '"') i++;
   for (i++; i < size && data[i] != '"'; i++) i += data[i] == '\\';
-  for (i++; i < size && (data[i] == ' ' || data[i] == ':' || data[i] == '\n' || data[i] == '\r' || data[i] == '\t');) i++;
+  for (i++; i < size && memchr(": \n\r\t", data[i], 5);) i++;
   return i < size && data[i] >= '0' && data[i] <= '9';
 }
 

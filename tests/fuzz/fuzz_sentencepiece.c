@@ -28,9 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     orion_tokenizer_options options = {.struct_size = sizeof options, .format = formats[i]};
     orion_tokenizer *tokenizer = NULL;
     orion_error err;
-    if (orion_tokenizer_open_memory(NULL, "input", data, size, NULL, 0, &options, &tokenizer, &err) != ORION_OK) continue;
-    use(tokenizer);
-    orion_tokenizer_close(tokenizer);
+    if (orion_tokenizer_open_memory(NULL, "input", data, size, NULL, 0, &options, &tokenizer, &err) == ORION_OK) {
+      use(tokenizer);
+      orion_tokenizer_close(tokenizer);
+    }
   }
   return 0;
 }

@@ -214,13 +214,30 @@ static void mini_llama_loads(void **state) {
   close_tokenizer(&o);
 }
 
+static void refuse(void *ctx, const char *path, const char *name) {
+  (void)ctx;
+  orion_tokenizer *t = NULL;
+  orion_error err = {0};
+  orion_status status = orion_tokenizer_open(NULL, path, NULL, &t, &err);
+  if (status != ORION_FORMAT && status != ORION_UNSUPPORTED) fail_msg("%s: %s", name, orion_status_name(status));
+  assert_non_null(strstr(err.message, name));
+  assert_null(strchr(err.message, '\n'));
+}
+
+static void malformed_files_are_refused(void **state) {
+  (void)state;
+  char path[TEST_PATH_MAX];
+  SKIP_WITHOUT_SHARED(path, "data/fuzz/tokenizer");
+  assert_true(test_each_file(path, refuse, NULL) >= 12);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(gpt2_as_llama_cpp),      cmocka_unit_test(llama2_as_llama_cpp),
       cmocka_unit_test(llama2c_export_as_llama_cpp), cmocka_unit_test(llama3_as_llama_cpp),
       cmocka_unit_test(gpt2_as_tiktoken),       cmocka_unit_test(tinystories_as_published),
       cmocka_unit_test(tinystories_656k_prompt), cmocka_unit_test(stories260k_round_trip),
-      cmocka_unit_test(mini_llama_loads),
+      cmocka_unit_test(mini_llama_loads),       cmocka_unit_test(malformed_files_are_refused),
   };
   return cmocka_run_group_tests_name("tokenizer goldens", tests, NULL, NULL);
 }

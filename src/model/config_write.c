@@ -3,6 +3,7 @@
 #include "model/config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char *activation_name(const orion_config *c) {
   switch (c->activation) {
@@ -25,8 +26,14 @@ static void add_int(orion_strbuf *b, const char *key, int64_t v) {
   orion_strbuf_addf(b, "  \"%s\": %lld,\n", key, (long long)v);
 }
 
+// The shortest of the usual spellings that reads back as the same number.
 static void add_number(orion_strbuf *b, const char *key, double v) {
-  orion_strbuf_addf(b, "  \"%s\": %.17g,\n", key, v);
+  char text[40];
+  for (int digits = 6; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, v);
+    if (strtod(text, NULL) == v) break;
+  }
+  orion_strbuf_addf(b, "  \"%s\": %s,\n", key, text);
 }
 
 static void add_string(orion_strbuf *b, const char *key, const char *v) {

@@ -24,10 +24,8 @@ static orion_status open_llama2c(const orion_allocator *a, const char *path, ori
   kept_map *k = orion_alloc_zero(a, 1, sizeof *k);
   orion_model *m = NULL;
   orion_status status = dir && k ? ORION_OK : ORION_OOM(err, path);
-  if (status == ORION_OK) {
-    k->allocator = a;
-    status = orion_file_open_map(path, &k->map, err);
-  }
+  if (k) k->allocator = a;
+  if (status == ORION_OK) status = orion_file_open_map(path, &k->map, err);
   if (status == ORION_OK) status = orion_llama2c_parse(a, path, dir, k->map.data, k->map.size, &m, err);
   if (status == ORION_OK) status = orion_data_store_keep(m->data, k, release_map, err);
   orion_strfree(a, dir);

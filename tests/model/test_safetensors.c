@@ -86,7 +86,7 @@ static void every_fault_is_named(void **state) {
       {T("\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]"), 8, "4 bytes from byte 66 on belong to no tensor"},
       {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
        "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8,
-       "tensor 'b' starts at byte 118, inside the one before it"},
+       "tensor 'b' starts at byte 119, inside the one before it"},
       {"{\"a\\nb\":1}", 0, "tensor 'a b'"},  // messages stay one line
   };
 #undef T

@@ -1,0 +1,267 @@
+// Reductions, softmax and normalisations: double inside, one rounding at the end. NaN wins every comparison, so that it
+// is seen in the result.
+#include <math.h>
+#include <string.h>
+
+#include "device/sim/sim.h"
+
+// A tensor split by a set of axes: walks the elements of one group (marked axes) from the group's first element.
+typedef struct groups {
+  int n_kept, n_in;
+  int64_t kept_dims[ORION_MAX_RANK], kept_strides[ORION_MAX_RANK];
+  int64_t in_dims[ORION_MAX_RANK], in_strides[ORION_MAX_RANK];
+  size_t size;                  // elements of a group
+} groups;
+
+static groups groups_of(const orion_sim_tensor *t, const bool *marked) {
+  groups g = {.size = 1};
+  int64_t own[ORION_MAX_RANK];
+  orion_sim_strides(t, own);
+  for (int i = 0; i < t->rank; i++) {
+    if (marked[i]) {
+      g.in_dims[g.n_in] = t->dims[i];
+      g.in_strides[g.n_in++] = own[i];
+      g.size *= (size_t)t->dims[i];
+    } else {
+      g.kept_dims[g.n_kept] = t->dims[i];
+      g.kept_strides[g.n_kept++] = own[i];
+    }
+  }
+  return g;
+}
+
+static size_t offset_of(int n, const int64_t *index, const int64_t *strides) {
+  int64_t at = 0;
+  for (int i = 0; i < n; i++) at += index[i] * strides[i];
+  return (size_t)at;
+}
+
+// ---- reductions ----
+
+static double first_value(orion_opcode code) {
+  switch (code) {
+    case ORION_OP_reduce_max: case ORION_OP_reduce_log_sum_exp: return -INFINITY;
+    case ORION_OP_reduce_min: return INFINITY;
+    case ORION_OP_reduce_prod: return 1;
+    default: return 0;
+  }
+}
+
+static double add_value(orion_opcode code, double acc, double v) {
+  switch (code) {
+    case ORION_OP_reduce_l1_norm: return acc + fabs(v);
+    case ORION_OP_reduce_l2_norm: case ORION_OP_reduce_sum_square: return acc + v * v;
+    case ORION_OP_reduce_max: case ORION_OP_reduce_log_sum_exp: return v > acc || isnan(v) ? v : acc;
+    case ORION_OP_reduce_min: return v < acc || isnan(v) ? v : acc;
+    case ORION_OP_reduce_prod: return acc * v;
+    default: return acc + v;
+  }
+}
+
+static double walk(const orion_sim_tensor *x, const groups *g, size_t base, orion_opcode code) {
+  int64_t index[ORION_MAX_RANK] = {0};
+  double acc = first_value(code);
+  if (g->size == 0) return acc;
+  do {
+    acc = add_value(code, acc, orion_sim_value(x, base + offset_of(g->n_in, index, g->in_strides)));
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+  return acc;
+}
+
+static double walk_exp(const orion_sim_tensor *x, const groups *g, size_t base, double top) {
+  int64_t index[ORION_MAX_RANK] = {0};
+  double sum = 0;
+  if (g->size == 0) return sum;
+  do {
+    sum += exp(orion_sim_value(x, base + offset_of(g->n_in, index, g->in_strides)) - top);
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+  return sum;
+}
+
+static double finish(orion_opcode code, double acc, const orion_sim_tensor *x, const groups *g, size_t base) {
+  switch (code) {
+    case ORION_OP_reduce_l2_norm: return sqrt(acc);
+    case ORION_OP_reduce_log_sum: return log(acc);
+    case ORION_OP_reduce_log_sum_exp: return isinf(acc) ? acc : acc + log(walk_exp(x, g, base, acc));
+    case ORION_OP_reduce_mean: return acc / (double)g->size;
+    default: return acc;
+  }
+}
+
+ORION_SIM_RUN(orion_sim_run_reduce) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  bool marked[ORION_MAX_RANK];
+  orion_sim_axes(op, "axes", x->rank, marked);
+  groups g = groups_of(x, marked);
+  int64_t kept[ORION_MAX_RANK] = {0};
+  for (size_t i = 0; i < op->out[0]->n; i++) {
+    size_t base = offset_of(g.n_kept, kept, g.kept_strides);
+    double acc = walk(x, &g, base, op->code);
+    orion_sim_set(op->out[0], i, finish(op->code, acc, x, &g, base));
+    orion_sim_next(g.n_kept, g.kept_dims, kept);
+  }
+  return ORION_OK;
+}
+
+ORION_SIM_RUN(orion_sim_run_reduce_arg) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  orion_sim_lines l = orion_sim_lines_of(x, orion_sim_axis(op, "axis", x->rank));
+  double sign = op->code == ORION_OP_reduce_argmax ? 1 : -1;
+  for (size_t i = 0; i < op->out[0]->n; i++) {
+    size_t base = i / l.inner * l.n * l.inner + i % l.inner, best = 0;
+    for (size_t k = 1; k < l.n; k++) {
+      double v = sign * orion_sim_value(x, base + k * l.inner), top = sign * orion_sim_value(x, base + best * l.inner);
+      if (v > top || (isnan(v) && !isnan(top))) best = k;
+    }
+    orion_sim_set(op->out[0], i, (double)best);
+  }
+  return ORION_OK;
+}
+
+// ---- softmax ----
+
+typedef struct softmax_job {
+  const float *x;
+  float *y;
+  orion_sim_lines l;
+} softmax_job;
+
+static void softmax_range(void *ctx, size_t begin, size_t end, int worker) {
+  const softmax_job *j = ctx;
+  size_t n = j->l.n, inner = j->l.inner;
+  for (size_t i = begin; i < end; i++) {
+    size_t base = i / inner * n * inner + i % inner;
+    double top = -INFINITY, sum = 0;
+    for (size_t k = 0; k < n; k++) {
+      double v = j->x[base + k * inner];
+      if (v > top || isnan(v)) top = v;
+    }
+    for (size_t k = 0; k < n; k++) sum += exp((double)j->x[base + k * inner] - top);
+    for (size_t k = 0; k < n; k++) j->y[base + k * inner] = (float)(exp((double)j->x[base + k * inner] - top) / sum);
+  }
+}
+
+ORION_SIM_RUN(orion_sim_run_softmax) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  softmax_job j = {x->f, op->out[0]->f, orion_sim_lines_of(x, orion_sim_axis(op, "axis", x->rank))};
+  orion_parallel_for(c->pool, j.l.outer * j.l.inner, 8, softmax_range, &j);
+  return ORION_OK;
+}
+
+// ---- normalisations ----
+
+typedef struct norm_job {
+  const orion_sim_tensor *x, *gamma, *beta;
+  float *y;
+  groups g;
+  double epsilon;
+  size_t channels;              // instance_norm: gamma and beta by channel; 0: by place in the group
+} norm_job;
+
+// (x - mean) / sqrt(variance + epsilon) * gamma + beta over one group
+static void normalise(const norm_job *j, size_t group) {
+  const groups *g = &j->g;
+  int64_t index[ORION_MAX_RANK] = {0}, kept[ORION_MAX_RANK] = {0};
+  size_t left = group, at = 0;
+  for (int i = g->n_kept - 1; i >= 0; i--) {
+    kept[i] = (int64_t)(left % (size_t)g->kept_dims[i]);
+    left /= (size_t)g->kept_dims[i];
+  }
+  const size_t base = offset_of(g->n_kept, kept, g->kept_strides);
+  double sum = 0, squares = 0;
+  do {
+    sum += (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)];
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+  double mean = sum / (double)g->size;
+  do {
+    double d = (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)] - mean;
+    squares += d * d;
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+  double scale = 1 / sqrt(squares / (double)g->size + j->epsilon);
+  do {
+    size_t i = base + offset_of(g->n_in, index, g->in_strides), p = j->channels ? group % j->channels : at;
+    double v = ((double)j->x->f[i] - mean) * scale;
+    if (j->gamma) v *= (double)j->gamma->f[p];
+    if (j->beta) v += (double)j->beta->f[p];
+    j->y[i] = (float)v;
+    at++;
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+}
+
+static void norm_range(void *ctx, size_t begin, size_t end, int worker) {
+  for (size_t i = begin; i < end; i++) normalise(ctx, i);
+}
+
+static void run_norm(const orion_sim_ctx *c, norm_job *j) {
+  size_t n = j->g.size ? j->x->n / j->g.size : 0;
+  orion_parallel_for(c->pool, n, 4, norm_range, j);
+}
+
+ORION_SIM_RUN(orion_sim_run_layer_norm) {
+  norm_job j = {.x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"), .beta = orion_sim_in(op, "beta"),
+                .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
+  bool marked[ORION_MAX_RANK];
+  orion_sim_axes(op, "axes", j.x->rank, marked);
+  j.g = groups_of(j.x, marked);
+  run_norm(c, &j);
+  return ORION_OK;
+}
+
+ORION_SIM_RUN(orion_sim_run_instance_norm) {
+  norm_job j = {.x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"), .beta = orion_sim_in(op, "beta"),
+                .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
+  bool marked[ORION_MAX_RANK];
+  for (int i = 0; i < j.x->rank; i++) marked[i] = i > 1;
+  j.g = groups_of(j.x, marked);
+  j.channels = (size_t)j.x->dims[1];
+  run_norm(c, &j);
+  return ORION_OK;
+}
+
+ORION_SIM_RUN(orion_sim_run_batch_norm) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x"), *mean = orion_sim_in(op, "mean");
+  const orion_sim_tensor *variance = orion_sim_in(op, "variance"), *gamma = orion_sim_in(op, "gamma");
+  const orion_sim_tensor *beta = orion_sim_in(op, "beta");
+  orion_sim_lines l = orion_sim_lines_of(x, 1);
+  double epsilon = orion_sim_num(op, "epsilon");
+  for (size_t i = 0; i < x->n; i++) {
+    size_t ch = i / l.inner % l.n;
+    double v = ((double)x->f[i] - (double)mean->f[ch]) / sqrt((double)variance->f[ch] + epsilon);
+    if (gamma) v *= (double)gamma->f[ch];
+    if (beta) v += (double)beta->f[ch];
+    op->out[0]->f[i] = (float)v;
+  }
+  return ORION_OK;
+}
+
+// Over the last three dimensions together.
+ORION_SIM_RUN(orion_sim_run_l2_norm) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  double epsilon = orion_sim_num(op, "epsilon");
+  size_t size = 1;
+  for (int i = x->rank > 3 ? x->rank - 3 : 0; i < x->rank; i++) size *= (size_t)x->dims[i];
+  for (size_t base = 0; base < x->n; base += size) {
+    double sum = 0;
+    for (size_t i = 0; i < size; i++) sum += (double)x->f[base + i] * (double)x->f[base + i];
+    for (size_t i = 0; i < size; i++) op->out[0]->f[base + i] = (float)((double)x->f[base + i] / sqrt(sum + epsilon));
+  }
+  return ORION_OK;
+}
+
+// Over `size` neighbouring channels, one more before than after when size is even.
+ORION_SIM_RUN(orion_sim_run_lrn) {
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  orion_sim_lines l = orion_sim_lines_of(x, 1);
+  int64_t size = orion_sim_int(op, "size"), channels = (int64_t)l.n;
+  double alpha = orion_sim_num(op, "alpha"), beta = orion_sim_num(op, "beta"), k = orion_sim_num(op, "k");
+  for (size_t i = 0; i < x->n; i++) {
+    int64_t ch = (int64_t)(i / l.inner) % channels, from = ch - size / 2, to = ch + (size - 1) / 2;
+    double sum = 0;
+    for (int64_t n = from < 0 ? 0 : from; n <= to && n < channels; n++) {
+      double v = x->f[(int64_t)i + (n - ch) * (int64_t)l.inner];
+      sum += v * v;
+    }
+    op->out[0]->f[i] = (float)((double)x->f[i] / pow(k + alpha / (double)size * sum, beta));
+  }
+  return ORION_OK;
+}

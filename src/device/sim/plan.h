@@ -1,0 +1,51 @@
+// A compiled function of the sim: tensors, operations in order, constants, and the memory of all of them.
+#ifndef ORION_DEVICE_SIM_PLAN_H
+#define ORION_DEVICE_SIM_PLAN_H
+
+#include "device/sim/sim.h"
+
+typedef struct orion_sim_device {
+  orion_device base;
+  const orion_sim_arith *arith;
+  orion_pool *pool;
+} orion_sim_device;
+
+// A constant of the program. Those that only constexpr_* operations read have memory only while these are computed.
+typedef struct orion_sim_constant {
+  const char *name;
+  const orion_data *data;        // lives in the retained store; NULL for a default of the op table
+  double fallback;               // that default
+  orion_sim_tensor *tensor;
+  bool kept;                     // read by a run
+  bool folded;                   // read by a constexpr_* operation
+  bool shaping;                  // decides shapes or axes: cannot change without compiling
+  void *update;                  // tensor->n words that replaced `data` (folded constants only)
+} orion_sim_constant;
+
+typedef struct orion_sim_executable {
+  orion_executable base;
+  orion_sim_constant *constants;
+  size_t n_constants;
+  orion_sim_op *folds;           // constexpr_* operations
+  size_t n_folds;
+  orion_sim_op *ops;
+  size_t n_ops;
+  orion_sim_tensor **ios;        // tensors of base.ios
+  orion_sim_tensor **owned;      // results of folds: memory of their own
+  size_t n_owned;
+  void *arena;                   // all other tensors
+  size_t arena_bytes;
+  void *scratch;
+  size_t scratch_bytes;
+} orion_sim_executable;
+
+orion_status orion_sim_plan(orion_sim_executable *e, orion_sim_device *d, orion_function *f, orion_error *err);
+void orion_sim_unplan(orion_sim_executable *e);  // frees what plan made, also when it failed half way
+
+// constants.c: memory of constants, computing constexpr_* results from them, replacing their values.
+orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err);
+void orion_sim_constants_free(orion_sim_executable *e);
+orion_status orion_sim_constants_update(orion_sim_executable *e, const char *name, const void *bytes, size_t n,
+                                        orion_error *err);
+
+#endif

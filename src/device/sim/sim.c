@@ -1,0 +1,161 @@
+// The sim as a device: its table of functions, what it refuses, and the loop that runs a plan.
+#include <string.h>
+
+#include "device/layout.h"
+#include "device/options.h"
+#include "device/sim/plan.h"
+
+static orion_status sim_open(const orion_allocator *a, const orion_device_options *options, int threads,
+                             orion_device **out, orion_error *err) {
+  static const char *const known[] = {NULL};
+  ORION_TRY(orion_device_options_check("sim", options, known, err));
+  const char *family = options->family ? options->family : "ideal";
+  const orion_sim_arith *arith = orion_sim_arith_find(family);
+  if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal)", family);
+  orion_sim_device *d = orion_alloc_zero(a, 1, sizeof *d);
+  if (!d) return ORION_OOM(err, "device sim");
+  d->base = (orion_device){&orion_device_sim, a};
+  d->arith = arith;
+  orion_status status = orion_pool_create(a, threads, &d->pool, err);
+  if (status != ORION_OK) {
+    orion_free(a, d, 1, sizeof *d);
+    return status;
+  }
+  *out = &d->base;
+  return ORION_OK;
+}
+
+static void sim_close(orion_device *device) {
+  orion_sim_device *d = (orion_sim_device *)device;
+  orion_pool_destroy(d->pool);
+  orion_free(device->allocator, d, 1, sizeof *d);
+}
+
+static void sim_describe(const orion_device *device, orion_device_info *out) {
+  const orion_sim_device *d = (const orion_sim_device *)device;
+  out->family = d->arith->family;
+  out->numerics = d->arith->numerics;
+  out->description = "interprets programs operation by operation; the oracle for other devices";
+  out->threads = orion_pool_threads(d->pool);
+}
+
+// ---- what it refuses ----
+
+static bool storable(orion_dtype d) {  // in four bytes
+  switch (d) {
+    case ORION_FP64: case ORION_INT64: case ORION_UINT64: case ORION_UINT32: case ORION_STRING: case ORION_DTYPE_NONE:
+      return false;
+    default: return true;
+  }
+}
+
+static const char *type_trouble(const orion_type *t) {
+  if (!orion_type_is_tensor(t)) return "is not a tensor";
+  if (!orion_type_is_static(t)) return "has a shape that only a run decides";
+  return storable(t->dtype) ? NULL : "has an element type that the sim does not hold";
+}
+
+static void check_value(const orion_function *f, orion_op_id op, orion_value_id v, orion_findings *out) {
+  const char *trouble = type_trouble(f->values[v].type);
+  if (trouble) orion_findings_add(out, "type", true, f, op, f->values[v].name, NULL, "the value %s", trouble);
+}
+
+static void check_op(const orion_function *f, orion_op_id id, orion_findings *out) {
+  const orion_op *op = &f->ops[id];
+  if (op->code == ORION_OP_const) return;
+  const char *value = op->n_results ? f->values[op->results[0]].name : NULL;
+  const orion_sim_kernel *kernel = orion_sim_kernel_of(op->code);
+  if (!kernel->run) {
+    orion_findings_add(out, "op", true, f, id, value, NULL, "the sim has no %s", op->spelling);
+    return;
+  }
+  const char *lacks = kernel->lacks ? kernel->lacks(f, op) : NULL;
+  if (lacks) orion_findings_add(out, "op", true, f, id, value, NULL, "%s: %s", op->spelling, lacks);
+  for (uint32_t i = 0; i < op->n_results; i++) check_value(f, id, op->results[i], out);
+}
+
+static orion_status sim_supports(orion_device *d, orion_program *p, orion_findings *out, orion_error *err) {
+  for (size_t i = 0; i < p->n_functions; i++) {
+    const orion_function *f = p->functions[i];
+    for (size_t v = 0; v < f->n_params; v++) check_value(f, ORION_NONE, f->params[v], out);
+    ORION_EACH_OP(f, id) check_op(f, id, out);
+  }
+  return ORION_OK;
+}
+
+// ---- compile, run ----
+
+static void sim_release(orion_executable *base) {
+  orion_sim_executable *e = (orion_sim_executable *)base;
+  const orion_allocator *a = base->device->allocator;
+  orion_sim_unplan(e);
+  orion_executable_deinit(base);
+  orion_free(a, e, 1, sizeof *e);
+}
+
+static orion_status sim_compile(orion_device *device, orion_program *p, orion_function *f, orion_executable **out,
+                                orion_error *err) {
+  orion_sim_executable *e = orion_alloc_zero(device->allocator, 1, sizeof *e);
+  if (!e) return ORION_OOM(err, "executable");
+  orion_status status = orion_executable_init(&e->base, device, f, 1, err);
+  if (status == ORION_OK) status = orion_sim_plan(e, (orion_sim_device *)device, f, err);
+  if (status != ORION_OK) {
+    sim_release(&e->base);
+    return status;
+  }
+  *out = &e->base;
+  return ORION_OK;
+}
+
+// Movement copies values that their dtype holds already; everything else is rounded here, once.
+static bool computes(orion_opcode code) {
+  orion_op_class cls = orion_opcode_info(code)->cls;
+  return cls != ORION_CLASS_SHAPE && (cls != ORION_CLASS_MOVE || code == ORION_OP_scatter ||
+                                      code == ORION_OP_scatter_nd || code == ORION_OP_scatter_along_axis ||
+                                      code == ORION_OP_pad);
+}
+
+static orion_status sim_run(orion_executable *base, orion_surface *const *surfaces, orion_error *err) {
+  orion_sim_executable *e = (orion_sim_executable *)base;
+  const orion_sim_device *d = (const orion_sim_device *)base->device;
+  for (size_t i = 0; i < base->n_inputs; i++) {
+    if (orion_dtype_is_float(e->ios[i]->dtype)) {
+      orion_layout_to_floats(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->f);
+    } else {
+      orion_layout_to_ints(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->i);
+    }
+  }
+  orion_sim_ctx ctx = {.arith = d->arith, .pool = d->pool, .scratch = e->scratch};
+  for (size_t i = 0; i < e->n_ops; i++) {
+    const orion_sim_op *op = &e->ops[i];
+    ORION_TRY(op->kernel->run(&ctx, op, err));
+    for (size_t r = 0; r < op->n_out && computes(op->code); r++) {
+      if (orion_dtype_is_float(op->out[r]->dtype)) d->arith->round(op->out[r]->dtype, op->out[r]->f, op->out[r]->n);
+    }
+  }
+  for (size_t i = base->n_inputs; i < base->n_ios; i++) {
+    if (orion_dtype_is_float(e->ios[i]->dtype)) {
+      orion_layout_from_floats(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->f);
+    } else {
+      orion_layout_from_ints(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->i);
+    }
+  }
+  return ORION_OK;
+}
+
+static orion_status sim_update(orion_executable *base, const char *value, const void *bytes, size_t n,
+                               orion_error *err) {
+  return orion_sim_constants_update((orion_sim_executable *)base, value, bytes, n, err);
+}
+
+const orion_device_vtable orion_device_sim = {
+    .name = "sim",
+    .open = sim_open,
+    .close = sim_close,
+    .describe = sim_describe,
+    .supports = sim_supports,
+    .compile = sim_compile,
+    .release = sim_release,
+    .run = sim_run,
+    .update = sim_update,
+};

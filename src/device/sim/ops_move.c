@@ -190,7 +190,7 @@ ORION_SIM_RUN(orion_sim_run_slice_update) {
 // Copies `n` planes between a tensor with `all` planes along an axis and one with n.
 static void copy_planes(uint32_t *dst, size_t dst_planes, const uint32_t *src, size_t src_planes, size_t n,
                         orion_sim_lines l) {
-  for (size_t o = 0; o < l.outer && n * l.inner; o++) {
+  for (size_t o = 0; o < l.outer && n > 0 && l.inner > 0; o++) {
     memcpy(dst + o * dst_planes * l.inner, src + o * src_planes * l.inner, n * l.inner * 4);
   }
 }

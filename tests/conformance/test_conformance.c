@@ -106,7 +106,6 @@ static void compare(const golden *g, const orion_io *io, orion_surface *s, const
   for (size_t i = 0; i < n; i++) {
     double got = element(&io->layout, memory, i);
     if (close_enough(&t, (orion_dtype)io->layout.dtype, got, want[i])) continue;
-    free(want);
     fail_msg("%s: %s[%zu] is %.9g, expected %.9g", g->name, io->name, i, got, want[i]);
   }
   orion_surface_unlock(s);

@@ -43,7 +43,7 @@ static orion_status fold(orion_sim_executable *e, orion_error *err) {
     status = give_memory(e, c->tensor, err);
     if (status == ORION_OK) status = read_constant(e, c, err);
   }
-  orion_sim_ctx ctx = {.arith = d->arith, .pool = d->pool, .scratch = e->scratch};
+  orion_sim_ctx ctx = {.arith = d->arith, .pool = d->pool};
   for (size_t i = 0; i < e->n_folds && status == ORION_OK; i++) {
     const orion_sim_op *op = &e->folds[i];
     status = op->kernel->run(&ctx, op, err);
@@ -75,7 +75,6 @@ orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err)
   for (size_t i = 0; i < e->n_constants; i++) weights += e->constants[i].kept ? e->constants[i].tensor->n * 4 : 0;
   for (size_t i = 0; i < e->n_owned; i++) weights += e->owned[i]->n * 4;
   e->base.times.weight_bytes = weights;
-  e->base.times.memory_bytes = weights + e->arena_bytes + e->scratch_bytes + e->base.arena.total;
   return ORION_OK;
 }
 

@@ -292,8 +292,9 @@ orion_status orion_sim_plan(orion_sim_executable *e, orion_sim_device *d, orion_
   planner p = {.e = e, .f = f, .arena = &e->base.arena};
   orion_arena_init(&p.scratch, d->base.allocator);
   orion_status status = plan_values(&p, err);
-  if (status == ORION_OK) status = plan_scratch(e, d, err);
   if (status == ORION_OK) status = orion_sim_constants_make(e, err);
+  if (status == ORION_OK) status = plan_scratch(e, d, err);  // asks axes and strides, which are constants
+  e->base.times.memory_bytes = e->base.times.weight_bytes + e->arena_bytes + e->scratch_bytes + e->base.arena.total;
   orion_arena_deinit(&p.scratch);
   return status;
 }

@@ -41,9 +41,24 @@ orion_mil_name *orion_mil_names_get(orion_mil_names *names, const char *text, si
   const char *copy = orion_arena_strndup(&names->arena, text, n);
   if (!name || !copy) return NULL;
   *name = (orion_mil_name){.text = copy, .n = n, .hash = hash, .value = ORION_NONE};
-  name->opcode = orion_opcode_parse(copy, n);
-  name->dtype = orion_dtype_parse(copy, n);
   names->slots[at] = name;
   names->n_names++;
   return name;
+}
+
+static void look_up(orion_mil_name *name) {
+  if (name->looked_up) return;
+  name->opcode = orion_opcode_parse(name->text, name->n);
+  name->dtype = orion_dtype_parse(name->text, name->n);
+  name->looked_up = true;
+}
+
+orion_opcode orion_mil_name_opcode(orion_mil_name *name) {
+  look_up(name);
+  return name->opcode;
+}
+
+orion_dtype orion_mil_name_dtype(orion_mil_name *name) {
+  look_up(name);
+  return name->dtype;
 }

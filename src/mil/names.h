@@ -10,8 +10,9 @@ typedef struct orion_mil_name {
   const char *text;         // terminated
   size_t n;
   uint64_t hash;
-  orion_opcode opcode;      // if it is an operation's name, else ORION_OP_OTHER
-  orion_dtype dtype;        // if it is an element type's name, else ORION_DTYPE_NONE
+  bool looked_up;           // the two below are known: most names are neither, so they are looked for on demand
+  orion_opcode opcode;      // ORION_OP_OTHER if it is no operation's name
+  orion_dtype dtype;        // ORION_DTYPE_NONE if it is no element type's name
   uint32_t function;        // number of the function that `value` belongs to; 0: of none
   orion_value_id value;
   bool is_function;         // a function has this name
@@ -27,5 +28,7 @@ typedef struct orion_mil_names {
 void orion_mil_names_init(orion_mil_names *names, const orion_allocator *a);
 void orion_mil_names_deinit(orion_mil_names *names);
 orion_mil_name *orion_mil_names_get(orion_mil_names *names, const char *text, size_t n);  // NULL when out of memory
+orion_opcode orion_mil_name_opcode(orion_mil_name *name);
+orion_dtype orion_mil_name_dtype(orion_mil_name *name);
 
 #endif

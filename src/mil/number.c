@@ -132,7 +132,7 @@ static bool parse_hex(const char *p, size_t n, double *out) {
 // Decimal floats, by the C library, whose decimal point follows the locale.
 static bool parse_decimal(const char *p, size_t n, bool single, double *out) {
   char text[512];
-  if (n >= sizeof text || n == 0) return false;
+  if (n >= sizeof text || n == 0 || *p == '-' || *p == '+') return false;
   for (size_t i = 0; i < n; i++) {
     if (!(p[i] >= '0' && p[i] <= '9') && p[i] != '.' && p[i] != 'e' && p[i] != 'E' && p[i] != '-' && p[i] != '+') {
       return false;

@@ -40,13 +40,12 @@ bool orion_mil_at_typed_literal(const orion_mil_parser *p) {
   static const char *const words[] = {"tensor", "list", "tuple", "dict", "state"};
   const orion_mil_token *t = &p->token;
   if (t->kind != ORION_MIL_NAME) return false;
-  bool type = orion_dtype_parse(t->text, t->n) != ORION_DTYPE_NONE;
-  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-    type |= t->n == strlen(words[i]) && memcmp(t->text, words[i], t->n) == 0;
-  }
-  if (!type) return false;
   char after = punct_after(p);
-  return after == '(' || after == '<';
+  if (after != '(' && after != '<') return false;
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    if (t->n == strlen(words[i]) && memcmp(t->text, words[i], t->n) == 0) return true;
+  }
+  return orion_dtype_parse(t->text, t->n) != ORION_DTYPE_NONE;
 }
 
 static bool at_word(const orion_mil_parser *p, const char *word) {
@@ -186,8 +185,9 @@ static orion_status add_op(orion_mil_parser *p, orion_mil_name *op, orion_loc lo
     p->args[i].refs = p->refs + ref;
     ref += p->args[i].n_refs;
   }
-  orion_op_spec spec = {.code = op->opcode, .spelling = op->opcode ? NULL : op->text, .args = p->args,
-                        .n_args = p->n_args, .attrs = p->attrs, .n_attrs = p->n_attrs,
+  orion_opcode code = orion_mil_name_opcode(op);
+  orion_op_spec spec = {.code = code, .spelling = code ? NULL : op->text, .args = p->args, .n_args = p->n_args,
+                        .attrs = p->attrs, .n_attrs = p->n_attrs,
                         .result_names = p->strings, .result_types = p->types, .n_results = p->n_types,
                         .before = ORION_NONE, .loc = loc};
   orion_op_id id = orion_function_add_op(p->function, &spec);

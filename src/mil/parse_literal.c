@@ -39,11 +39,10 @@ static orion_status parse_payload(orion_mil_parser *p, orion_dtype d, bool negat
 }
 
 static bool room_for_element(orion_mil_parser *p, orion_dtype d, size_t i) {
-  size_t need, old = p->cap_bytes;
-  if (!orion_dtype_bytes(d, i + 1, &need)) return false;
-  if (need <= old) return true;
+  size_t need, used;
+  if (!orion_dtype_bytes(d, i + 1, &need) || !orion_dtype_bytes(d, i, &used)) return false;
   if (!ORION_GROW(p->allocator, &p->bytes, &p->cap_bytes, need < 256 ? 256 : need)) return false;
-  memset(p->bytes + old, 0, p->cap_bytes - old);
+  if (need > used) p->bytes[need - 1] = 0;  // a narrow element fills its byte only in part
   return true;
 }
 

@@ -22,7 +22,8 @@ static orion_status parse_tensor(orion_mil_parser *p, const orion_type **out) {
   ORION_TRY(orion_mil_eat(p, '<', "'<'"));
   orion_mil_token at = p->token;
   ORION_TRY(orion_mil_eat_name(p, "an element type", &element));
-  if (!element->dtype) return MIL_FAIL(p, at, "expected an element type, found '%.40s'", element->text);
+  orion_dtype dtype = orion_mil_name_dtype(element);
+  if (!dtype) return MIL_FAIL(p, at, "expected an element type, found '%.40s'", element->text);
   ORION_TRY(orion_mil_eat(p, ',', "','"));
   ORION_TRY(orion_mil_eat(p, '[', "'[' before the dimensions"));
   for (bool more = !orion_mil_is(p, ']'); more;) {
@@ -35,7 +36,7 @@ static orion_status parse_tensor(orion_mil_parser *p, const orion_type **out) {
   }
   ORION_TRY(orion_mil_eat(p, ']', "',' or ']' after a dimension"));
   ORION_TRY(orion_mil_eat(p, '>', "'>' after the dimensions"));
-  *out = orion_type_tensor(p->program, element->dtype, rank, dims);
+  *out = orion_type_tensor(p->program, dtype, rank, dims);
   return *out ? ORION_OK : ORION_OOM(p->err, p->lexer.file);
 }
 
@@ -75,8 +76,9 @@ orion_status orion_mil_parse_type(orion_mil_parser *p, int depth, const orion_ty
   orion_mil_token at = p->token;
   if (depth > ORION_MIL_MAX_DEPTH) return MIL_FAIL(p, at, "types nest deeper than %d", ORION_MIL_MAX_DEPTH);
   ORION_TRY(orion_mil_eat_name(p, "a type", &name));
-  if (name->dtype) {
-    *out = orion_type_scalar(p->program, name->dtype);
+  orion_dtype dtype = orion_mil_name_dtype(name);
+  if (dtype) {
+    *out = orion_type_scalar(p->program, dtype);
     return *out ? ORION_OK : ORION_OOM(p->err, p->lexer.file);
   }
   if (strcmp(name->text, "tensor") == 0) return parse_tensor(p, out);

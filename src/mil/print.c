@@ -2,14 +2,15 @@
 //
 // Scalars are tensor<T, []> in programs of version 1.0 and plain T in 1.3; in between, about which nothing is known, as
 // the type says.
-#include "mil/mil.h"
+#include "mil/number.h"
 #include "mil/printer.h"
 
 static void print_dim(orion_strbuf *out, int64_t dim) {
   if (dim == ORION_DIM_UNKNOWN) {
     orion_strbuf_addc(out, '?');
   } else {
-    orion_strbuf_addf(out, "%lld", (long long)dim);
+    char text[ORION_MIL_NUMBER_MAX];
+    orion_strbuf_add(out, text, orion_mil_format_number(ORION_INT64, &dim, 0, text));
   }
 }
 

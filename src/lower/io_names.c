@@ -6,11 +6,14 @@
 
 #include "lower/lower_internal.h"
 
-static bool rename_port(orion_plan *plan, orion_part *part, const char *from, const char *to, bool input) {
+static bool rename_ports(orion_part *part, const char *from, const char *to, bool input) {
+  bool found = false;
   for (size_t i = 0; i < part->n_ports; i++) {
-    if (part->ports[i].input == input && strcmp(part->ports[i].name, from) == 0) part->ports[i].name = to;
+    if (part->ports[i].input != input || strcmp(part->ports[i].name, from) != 0) continue;
+    part->ports[i].name = to;
+    found = true;
   }
-  return to != NULL && plan != NULL;
+  return found;
 }
 
 // The ports of outputs follow the value's name, so the new name is given to both.
@@ -20,11 +23,8 @@ static bool rename_value(orion_plan *plan, orion_part *part, orion_value_id v, c
   const char *old = f->values[v].name;
   char name[200];
   snprintf(name, sizeof name, "%s%02zu_%.150s", prefix, index, old);
-  const char *in_program = orion_arena_strdup(&part->program->arena, name);
   const char *in_plan = orion_arena_strdup(&plan->arena, name);
-  if (!in_program || !in_plan) return false;
-  f->values[v].name = in_program;
-  return rename_port(plan, part, old, in_plan, input);
+  return in_plan && rename_ports(part, old, in_plan, input) && orion_value_rename(f, v, name);
 }
 
 static bool separate_return(orion_function *f, size_t index, const uint32_t *uses) {
@@ -33,16 +33,13 @@ static bool separate_return(orion_function *f, size_t index, const uint32_t *use
   if (!parameter && uses[v] < 2) return true;
   orion_builder b;
   orion_builder_init(&b, f);
-  const char *name = f->values[v].name;
-  const char *inner = orion_function_unique_name(f, "kept");
+  const char *name = f->values[v].name, *inner = orion_function_unique_name(f, "kept");
   if (!inner) return false;
   orion_value_id copy = orion_build_op(&b, "returned", ORION_OP_identity, (const orion_in[]){{"x", v}, {0}});
   if (copy == ORION_NONE) return false;
   f->outputs[index] = copy;
   if (parameter) return true;
-  f->values[copy].name = name;
-  f->values[v].name = inner;
-  return true;
+  return orion_value_rename(f, v, inner) && orion_value_rename(f, copy, name);
 }
 
 orion_status orion_name_ios(orion_plan *plan, orion_error *err) {

@@ -1,0 +1,203 @@
+// orion compile: a model to the programs that a target runs, as MIL text and blob files, with a plan.json that says
+// where each logical value of the model lives.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "lower/lower.h"
+#include "mil/bind.h"
+#include "model/graph.h"
+
+static const cli_option options[] = {
+    {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},
+    {"output", 'o', CLI_TEXT, "DIR", "where the programs go", false},
+    {"program", 0, CLI_TEXT, "P", "prefill or decode (default); the classifier comes with both", false},
+    {"target", 0, CLI_TEXT, "T", "m1 to m6, or cpu (default)", false},
+    {"tokens", 0, CLI_INT, "N", "positions at once; default 64 for prefill, 1 (32 on the engine) for decode", false},
+    {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
+    {"weights", 0, CLI_TEXT, "T", "fp16 (default) or fp32 (cpu only)", false},
+    {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; default: the target's", false},
+    {"dump-after", 0, CLI_TEXT, "PASS", "write the program after a pass (or all) as NN-PASS.mil", false},
+    {"stats", 0, CLI_FLAG, NULL, "what each pass changed", false},
+    {"emit", 0, CLI_TEXT, "LIST", "mil (default), dot; comma-separated", false},
+    {0},
+};
+
+typedef struct compilation {
+  const cli_args *a;
+  const char *dir, *stem;    // of the plan being made
+  const orion_target *target;
+  int dumps;
+  json_t *stats, *parts;
+  orion_status status;       // of the dumps, which cannot return one
+  orion_error error;
+} compilation;
+
+static void dump(void *ctx, const char *pass, const orion_program *p) {
+  compilation *c = ctx;
+  if (c->status != ORION_OK) return;
+  char dir[1024];
+  snprintf(dir, sizeof dir, "%s/dump/%s-%02d-%s", c->dir, c->stem, c->dumps++, pass);
+  c->status = orion_dir_make(dir, &c->error);
+  if (c->status == ORION_OK) c->status = orion_mil_write_dir(p, dir, NULL, &c->error);
+}
+
+static void note_stats(void *ctx, const orion_pass_stats *s) {
+  compilation *c = ctx;
+  json_array_append_new(c->stats, json_pack("{s:s, s:s, s:I, s:I, s:I, s:f}", "program", c->stem, "pass", s->pass,
+                                            "changes", (json_int_t)s->changes, "ops_before", (json_int_t)s->ops_before,
+                                            "ops_after", (json_int_t)s->ops_after, "ms", 1e3 * s->seconds));
+  if (!c->a->json && cli_flag(c->a, "stats")) {
+    printf("%-6s %-16s %5zu changes, %5zu -> %5zu ops, %.2f ms\n", c->stem, s->pass, s->changes, s->ops_before,
+           s->ops_after, 1e3 * s->seconds);
+  }
+}
+
+static const char *arrangement_name(orion_arrangement a) {
+  switch (a) {
+    case ORION_ROWS: return "rows";
+    case ORION_CHANNELS: return "channels";
+    case ORION_HEADS: return "heads";
+    case ORION_OPAQUE: return "opaque";
+  }
+  return "?";
+}
+
+static json_t *ports_json(const orion_part *part) {
+  json_t *ports = json_array();
+  for (size_t i = 0; i < part->n_ports; i++) {
+    const orion_port *p = &part->ports[i];
+    json_array_append_new(ports, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "logical", p->logical, "name", p->name,
+                                           "direction", p->input ? "input" : "output", "arrangement",
+                                           arrangement_name(p->arrangement), "rows", (json_int_t)p->rows, "cols",
+                                           (json_int_t)p->cols, "heads", (json_int_t)p->heads, "first_col",
+                                           (json_int_t)p->first_col));
+  }
+  return ports;
+}
+
+static bool emits(const cli_args *a, const char *what) {
+  const char *list = cli_text(a, "emit", "mil");
+  size_t n = strlen(what);
+  for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',') {
+    if (strncmp(at, what, n) == 0 && (at[n] == ',' || at[n] == 0)) return true;
+  }
+  return false;
+}
+
+static orion_status write_part(compilation *c, const orion_part *part, size_t index, orion_error *err) {
+  char dir[1024];
+  snprintf(dir, sizeof dir, "%s/%s_%02zu", c->dir, c->stem, index);
+  ORION_TRY(orion_dir_make(dir, err));
+  orion_status status = ORION_OK;
+  if (emits(c->a, "mil")) status = orion_mil_write_dir(part->program, dir, NULL, err);
+  if (status == ORION_OK && emits(c->a, "dot")) {
+    orion_strbuf dot;
+    orion_strbuf_init(&dot, NULL);
+    status = orion_mil_print_dot(part->program, &dot, err);
+    char path[1100];
+    snprintf(path, sizeof path, "%s/model.dot", dir);
+    if (status == ORION_OK) status = orion_file_write(NULL, path, dot.data, dot.size, err);
+    orion_strbuf_deinit(&dot);
+  }
+  if (status != ORION_OK) return status;
+  size_t ops = 0;
+  const orion_function *f = part->program->functions[0];
+  ORION_EACH_OP(f, id) ops += f->ops[id].code != ORION_OP_const;
+  char name[64];
+  snprintf(name, sizeof name, "%s_%02zu", c->stem, index);
+  json_array_append_new(c->parts, json_pack("{s:s, s:I, s:o}", "program", name, "ops", (json_int_t)ops, "ports", ports_json(part)));
+  if (!c->a->json) printf("%s: %zu operations, %zu inputs, %zu outputs\n", dir, ops, f->n_params, f->n_outputs);
+  return ORION_OK;
+}
+
+static orion_status compile_graph(compilation *c, const orion_model *m, const orion_graph_spec *spec, const char *stem,
+                                  orion_error *err) {
+  c->stem = stem;
+  orion_program *graph;
+  orion_plan *plan = NULL;
+  ORION_TRY(orion_model_graph(m, spec, &graph, err));
+  orion_opt_options passes = {.passes = cli_text(c->a, "passes", NULL), .dump_after = cli_text(c->a, "dump-after", NULL),
+                              .dump = dump, .dump_ctx = c, .stats = note_stats, .stats_ctx = c};
+  orion_lower_options lower = {.target = c->target, .passes = &passes};
+  orion_status status = orion_lower(graph, &lower, &plan, err);
+  if (status == ORION_OK && c->status != ORION_OK) {
+    status = c->status;
+    *err = c->error;
+  }
+  for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = write_part(c, &plan->parts[i], i, err);
+  orion_plan_destroy(plan);
+  orion_program_destroy(graph);
+  return status;
+}
+
+static orion_status write_plan(const compilation *c, const orion_model *m, orion_error *err) {
+  char path[1024];
+  snprintf(path, sizeof path, "%s/plan.json", c->dir);
+  json_t *plan = json_pack("{s:s, s:s, s:s, s:O}", "target", c->target->name, "model_type", m->config.model_type, "program",
+                           cli_text(c->a, "program", "decode"), "parts", c->parts);
+  char *text = json_dumps(plan, JSON_INDENT(1));
+  json_decref(plan);
+  if (!text) return ORION_OOM(err, path);
+  orion_status status = orion_file_write(NULL, path, text, strlen(text), err);
+  cli_free_json_text(text);
+  return status;
+}
+
+static orion_status make_specs(const cli_args *a, const orion_model *m, const orion_target *t, orion_graph_spec *body,
+                               orion_graph_spec *head, orion_error *err) {
+  const char *program = cli_text(a, "program", "decode"), *weights = cli_text(a, "weights", "fp16");
+  bool decode = strcmp(program, "decode") == 0;
+  if (strcmp(program, "train") == 0) return ORION_FAIL(err, ORION_UNSUPPORTED, "--program train: training programs are not built yet");
+  if (!decode && strcmp(program, "prefill") != 0) return CLI_USAGE(err, "--program: \"%s\" is neither prefill nor decode", program);
+  bool fp32 = strcmp(weights, "fp32") == 0;
+  if ((fp32 && t->ane) || (!fp32 && strcmp(weights, "fp16") != 0)) {
+    return CLI_USAGE(err, "--weights: \"%s\" (fp16%s)", weights, t->ane ? "" : " or fp32");
+  }
+  int64_t width = t->width_multiple, tokens = cli_int(a, "tokens", decode ? width : 64);
+  int64_t context = cli_int(a, "ctx", m->config.context);
+  if (tokens < 1 || tokens > 65536 || tokens % width) {
+    return CLI_USAGE(err, "--tokens: %lld is not a multiple of %lld within 1 to 65536", (long long)tokens, (long long)width);
+  }
+  if (context < 1 || context > 1 << 20) return CLI_USAGE(err, "--ctx: %lld is out of range", (long long)context);
+  body->kind = ORION_GRAPH_BODY;
+  body->tokens = tokens;
+  body->past = decode ? (context + width - 1) / width * width : 0;
+  body->compute = t->ane ? ORION_FP16 : ORION_FP32;
+  body->weights = body->cache = fp32 ? ORION_FP32 : ORION_FP16;
+  *head = *body;
+  head->kind = ORION_GRAPH_HEAD;
+  head->tokens = width;
+  head->past = 0;
+  return ORION_OK;
+}
+
+static orion_status run(const cli_args *a, orion_error *err) {
+  const char *path = cli_text(a, "model", NULL), *target = cli_text(a, "target", "cpu");
+  compilation c = {.a = a, .dir = cli_text(a, "output", NULL), .target = orion_target_find(target)};
+  if (!path) return CLI_USAGE(err, "compile: -m MODEL is missing");
+  if (!c.dir) return CLI_USAGE(err, "compile: -o DIR is missing");
+  if (!c.target) return CLI_USAGE(err, "--target: there is no \"%s\" (m1 to m6, or cpu)", target);
+  orion_model *m;
+  ORION_TRY(orion_model_open(NULL, path, &m, err));
+  c.stats = json_array();
+  c.parts = json_array();
+  orion_graph_spec body = {0}, head = {0};
+  orion_status status = make_specs(a, m, c.target, &body, &head, err);
+  if (status == ORION_OK) status = orion_dir_make(c.dir, err);
+  if (status == ORION_OK) status = compile_graph(&c, m, &body, "body", err);
+  if (status == ORION_OK) status = compile_graph(&c, m, &head, "head", err);
+  if (status == ORION_OK) status = write_plan(&c, m, err);
+  if (status == ORION_OK && a->json) {
+    cli_print_json(json_pack("{s:s, s:s, s:O, s:O}", "target", c.target->name, "dir", c.dir, "parts", c.parts, "passes", c.stats));
+  }
+  json_decref(c.stats);
+  json_decref(c.parts);
+  orion_model_close(m);
+  return status;
+}
+
+const cli_command cli_command_compile = {
+    "compile", "-m MODEL -o DIR", "Compile a model to a target's programs.",
+    "orion compile -m gpt2 -o programs --program decode --target m4 --stats", options, 0, 0, run};

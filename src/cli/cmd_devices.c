@@ -1,0 +1,83 @@
+// orion devices: what is here.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/thread.h"
+#include "cli/commands.h"
+#include "target/target.h"
+
+static json_t *device_json(const char *name, const cli_args *a) {
+  orion_error err = {0};
+  orion_device *device;
+  if (orion_device_open(name, (int)cli_int(a, "threads", 0), NULL, &device, &err) != ORION_OK) {
+    return json_pack("{s:s, s:b, s:s}", "name", name, "available", 0, "reason", err.message);
+  }
+  orion_device_info info;
+  orion_device_describe(device, &info);
+  json_t *object = json_pack("{s:s, s:b, s:s, s:s, s:s, s:i}", "name", info.name, "available", 1, "family", info.family,
+                             "numerics", info.numerics, "description", info.description, "threads", info.threads);
+  orion_device_close(device);
+  return object;
+}
+
+static json_t *target_json(const orion_target *t) {
+  if (!t->ane) return json_pack("{s:s, s:s}", "name", t->name, "arch", t->arch);
+  return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I}", "name", t->name, "arch", t->arch,
+                   "max_axis", (json_int_t)t->max_axis, "max_channels", (json_int_t)t->max_channels, "max_conv_in",
+                   (json_int_t)t->max_conv_in, "max_conv_out", (json_int_t)t->max_conv_out, "max_weight_bytes",
+                   (json_int_t)t->max_weight_bytes, "max_inputs", t->max_inputs, "max_outputs", t->max_outputs,
+                   "max_programs", t->max_programs, "sram_bytes", (json_int_t)t->sram_bytes);
+}
+
+static void print_text(const json_t *devices, const json_t *targets) {
+  size_t i;
+  json_t *d;
+  printf("devices\n");
+  json_array_foreach(devices, i, d) {
+    if (!json_is_true(json_object_get(d, "available"))) {
+      printf("  %-6s not available: %s\n", json_string_value(json_object_get(d, "name")),
+             json_string_value(json_object_get(d, "reason")));
+      continue;
+    }
+    printf("  %-6s %-10s %s\n         %s; %lld thread%s\n", json_string_value(json_object_get(d, "name")),
+           json_string_value(json_object_get(d, "family")), json_string_value(json_object_get(d, "description")),
+           json_string_value(json_object_get(d, "numerics")), (long long)json_integer_value(json_object_get(d, "threads")),
+           json_integer_value(json_object_get(d, "threads")) == 1 ? "" : "s");
+  }
+  printf("targets to compile for\n");
+  json_array_foreach(targets, i, d) {
+    printf("  %-6s %s", json_string_value(json_object_get(d, "name")), json_string_value(json_object_get(d, "arch")));
+    if (json_object_get(d, "max_axis")) {
+      printf(": axes to %lld, channels to %lld, %lld MB of weights and %lld + %lld surfaces a program",
+             (long long)json_integer_value(json_object_get(d, "max_axis")),
+             (long long)json_integer_value(json_object_get(d, "max_channels")),
+             (long long)(json_integer_value(json_object_get(d, "max_weight_bytes")) >> 20),
+             (long long)json_integer_value(json_object_get(d, "max_inputs")),
+             (long long)json_integer_value(json_object_get(d, "max_outputs")));
+    }
+    putchar('\n');
+  }
+}
+
+static orion_status run(const cli_args *a, orion_error *err) {
+  json_t *devices = json_array(), *targets = json_array();
+  for (const char *const *name = orion_device_names(); *name; name++) {
+    json_array_append_new(devices, device_json(*name, a));
+  }
+  for (const char *const *name = orion_target_names(); *name; name++) {
+    json_array_append_new(targets, target_json(orion_target_find(*name)));
+  }
+  if (a->json) {
+    cli_print_json(json_pack("{s:o, s:o, s:s, s:i}", "devices", devices, "targets", targets, "cpu_level",
+                             orion_cpu_level_name(orion_cpu_features()), "processors", orion_cpu_count()));
+  } else {
+    print_text(devices, targets);
+    json_decref(devices);
+    json_decref(targets);
+  }
+  return ORION_OK;
+}
+
+const cli_command cli_command_devices = {
+    "devices", "", "List devices and targets with their limits.", "orion devices --json", NULL, 0, 0, run};

@@ -1,0 +1,243 @@
+// orion inspect: what is in a file: a model, a MIL text, a blob file, safetensors, a tokenizer.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "mil/bind.h"
+#include "mil/blob.h"
+#include "model/model.h"
+#include "model/safetensors.h"
+#include "orion/tokenizer.h"
+
+static const cli_option options[] = {
+    {"all", 0, CLI_FLAG, NULL, "every tensor, not only the first twenty", false},
+    {0},
+};
+
+#define FEW 20
+
+static bool ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), m = strlen(end);
+  return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static json_t *ints_json(int n, const int64_t *v) {
+  json_t *list = json_array();
+  for (int i = 0; i < n; i++) json_array_append_new(list, json_integer(v[i]));
+  return list;
+}
+
+// ---- programs -------------------------------------------------------------------------------------------------------
+
+static void type_text(const orion_type *t, char *out, size_t size) {
+  if (!orion_type_is_tensor(t)) {
+    snprintf(out, size, "no tensor");
+    return;
+  }
+  size_t n = (size_t)snprintf(out, size, "%s [", orion_dtype_name(t->dtype));
+  for (int i = 0; i < t->rank && n < size; i++) {
+    n += t->dims[i] == ORION_DIM_UNKNOWN ? (size_t)snprintf(out + n, size - n, "%s?", i ? ", " : "")
+                                         : (size_t)snprintf(out + n, size - n, "%s%lld", i ? ", " : "", (long long)t->dims[i]);
+  }
+  if (n < size) snprintf(out + n, size - n, "]");
+}
+
+static json_t *ios_json(const orion_function *f, const orion_value_id *ids, size_t n) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < n; i++) {
+    char text[200];
+    type_text(orion_value_type(f, ids[i]), text, sizeof text);
+    json_array_append_new(list, json_pack("{s:s, s:s}", "name", f->values[ids[i]].name, "type", text));
+  }
+  return list;
+}
+
+static json_t *function_json(const orion_function *f) {
+  size_t ops = 0, constants = 0, bytes = 0;
+  json_t *kinds = json_object();
+  ORION_EACH_OP(f, id) {
+    const orion_op *op = &f->ops[id];
+    size_t n;
+    if (op->code == ORION_OP_const) {
+      constants++;
+      if (orion_type_bytes(orion_value_type(f, op->results[0]), &n)) bytes += n;
+      continue;
+    }
+    ops++;
+    json_object_set_new(kinds, op->spelling, json_integer(1 + json_integer_value(json_object_get(kinds, op->spelling))));
+  }
+  return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:o}", "name", f->name, "opset", f->opset, "inputs",
+                   ios_json(f, f->params, f->n_params), "outputs", ios_json(f, f->outputs, f->n_outputs), "ops",
+                   (json_int_t)ops, "constants", (json_int_t)constants, "constant_bytes", (json_int_t)bytes, "kinds", kinds);
+}
+
+static void print_program(json_t *o) {
+  size_t i, k;
+  json_t *f, *io;
+  const char *kind;
+  printf("MIL program %s\n", json_string_value(json_object_get(o, "version")));
+  json_array_foreach(json_object_get(o, "functions"), i, f) {
+    printf("func %s<%s>: %lld operations, %lld constants of %lld bytes\n", json_string_value(json_object_get(f, "name")),
+           json_string_value(json_object_get(f, "opset")), (long long)json_integer_value(json_object_get(f, "ops")),
+           (long long)json_integer_value(json_object_get(f, "constants")),
+           (long long)json_integer_value(json_object_get(f, "constant_bytes")));
+    for (int side = 0; side < 2; side++) {
+      json_array_foreach(json_object_get(f, side ? "outputs" : "inputs"), k, io) {
+        printf("  %s %s: %s\n", side ? "out" : "in ", json_string_value(json_object_get(io, "name")),
+               json_string_value(json_object_get(io, "type")));
+      }
+    }
+    json_object_foreach(json_object_get(f, "kinds"), kind, io) printf("  %5lld %s\n", (long long)json_integer_value(io), kind);
+  }
+}
+
+static orion_status inspect_program(const char *path, json_t **out, orion_error *err) {
+  orion_program *p;
+  orion_mil_open_options unbound = {.unbound = true};
+  ORION_TRY(orion_mil_open(NULL, path, &unbound, &p, err));
+  json_t *functions = json_array();
+  for (size_t i = 0; i < p->n_functions; i++) json_array_append_new(functions, function_json(p->functions[i]));
+  *out = json_pack("{s:s, s:s, s:o}", "kind", "program", "version", p->version, "functions", functions);
+  orion_program_destroy(p);
+  return ORION_OK;
+}
+
+// ---- lists of tensors -----------------------------------------------------------------------------------------------
+
+static void print_tensors(json_t *o, bool all) {
+  json_t *list = json_object_get(o, "tensors"), *t, *d;
+  size_t i, k, n = json_array_size(list);
+  printf("%s: %zu tensors\n", json_string_value(json_object_get(o, "kind")), n);
+  json_array_foreach(list, i, t) {
+    if (i >= FEW && !all) {
+      printf("  and %zu more (--all)\n", n - i);
+      break;
+    }
+    const char *name = json_string_value(json_object_get(t, "name"));
+    printf("  %-48s %-6s", name ? name : "", json_string_value(json_object_get(t, "dtype")));
+    json_array_foreach(json_object_get(t, "shape"), k, d) printf("%s%lld", k ? " x " : " ", (long long)json_integer_value(d));
+    printf("  at %lld\n", (long long)json_integer_value(json_object_get(t, "offset")));
+  }
+}
+
+static orion_status inspect_blob(const char *path, json_t **out, orion_error *err) {
+  orion_blob_file *f;
+  ORION_TRY(orion_blob_open(NULL, path, &f, err));
+  size_t n;
+  const orion_blob_tensor *tensors = orion_blob_tensors(f, &n);
+  json_t *list = json_array();
+  for (size_t i = 0; i < n; i++) {
+    json_array_append_new(list, json_pack("{s:s, s:[I], s:I, s:I}", "dtype", orion_dtype_name(tensors[i].dtype), "shape",
+                                          (json_int_t)tensors[i].elements, "offset", (json_int_t)tensors[i].record, "bytes",
+                                          (json_int_t)tensors[i].size));
+  }
+  *out = json_pack("{s:s, s:o}", "kind", "blob file", "tensors", list);
+  orion_blob_close(f);
+  return ORION_OK;
+}
+
+static orion_status inspect_safetensors(const char *path, json_t **out, orion_error *err) {
+  orion_safetensors *s;
+  ORION_TRY(orion_safetensors_open(NULL, path, &s, err));
+  json_t *list = json_array(), *meta = json_object();
+  for (size_t i = 0; i < s->n_tensors; i++) {
+    json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:I, s:I}", "name", s->tensors[i].name, "dtype",
+                                          s->tensors[i].spelling, "shape", ints_json(s->tensors[i].rank, s->tensors[i].dims),
+                                          "offset", (json_int_t)s->tensors[i].offset, "bytes", (json_int_t)s->tensors[i].size));
+  }
+  for (size_t i = 0; i < s->n_metadata; i++) {
+    json_object_set_new(meta, s->metadata[i].key, json_string(s->metadata[i].value));
+  }
+  *out = json_pack("{s:s, s:o, s:o}", "kind", "safetensors", "metadata", meta, "tensors", list);
+  orion_safetensors_close(s);
+  return ORION_OK;
+}
+
+// ---- models and tokenizers ------------------------------------------------------------------------------------------
+
+static orion_status inspect_model(const char *path, json_t **out, orion_error *err) {
+  orion_model *m;
+  ORION_TRY(orion_model_open(NULL, path, &m, err));
+  const orion_config *c = &m->config;
+  *out = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "kind", "model", "model_type",
+                   c->model_type, "parameters", (json_int_t)orion_config_parameters(c), "vocab", (json_int_t)c->vocab,
+                   "context", (json_int_t)c->context, "dim", (json_int_t)c->dim, "hidden", (json_int_t)c->hidden, "layers",
+                   (json_int_t)c->layers, "heads", (json_int_t)c->heads, "kv_heads", (json_int_t)c->kv_heads, "head_dim",
+                   (json_int_t)c->head_dim, "tied", c->tied, "file_bytes", (json_int_t)m->file_bytes);
+  orion_model_close(m);
+  return ORION_OK;
+}
+
+static orion_status inspect_tokenizer(const char *path, json_t **out, orion_error *err) {
+  orion_tokenizer *t;
+  ORION_TRY(orion_tokenizer_open(NULL, path, NULL, &t, err));
+  *out = json_pack("{s:s, s:s, s:i, s:i, s:i}", "kind", "tokenizer", "type", orion_tokenizer_kind(t), "vocab",
+                   orion_tokenizer_vocab_size(t), "bos", orion_tokenizer_bos(t), "eos", orion_tokenizer_eos(t));
+  orion_tokenizer_close(t);
+  return ORION_OK;
+}
+
+static void print_fields(json_t *o) {
+  const char *key;
+  json_t *v;
+  json_object_foreach(o, key, v) {
+    if (json_is_string(v)) printf("%-12s %s\n", key, json_string_value(v));
+    if (json_is_integer(v)) printf("%-12s %lld\n", key, (long long)json_integer_value(v));
+    if (json_is_boolean(v)) printf("%-12s %s\n", key, json_is_true(v) ? "yes" : "no");
+  }
+}
+
+// A .bin file is a blob file if it begins as one (count, then version 2), else a llama2.c checkpoint or tokenizer.
+static bool begins_as_blob(const char *path) {
+  orion_file_map map;
+  if (orion_file_open_map(path, &map, NULL) != ORION_OK) return false;
+  bool blob = map.size >= 68 && map.data[4] == 2 && !map.data[5] && !map.data[6] && !map.data[7] && map.data[64] == 0xEF &&
+              map.data[65] == 0xBE;
+  orion_file_close_map(&map);
+  return blob;
+}
+
+static bool has_file(const char *dir, const char *name) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  return orion_file_exists(path);
+}
+
+static orion_status inspect(const char *path, json_t **out, orion_error *err) {
+  if (!orion_file_exists(path) && !orion_dir_exists(path)) return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory", path);
+  if (ends_with(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
+  if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
+  if (begins_as_blob(path)) return inspect_blob(path, out, err);
+  if (has_file(path, "config.json")) return inspect_model(path, out, err);
+  if (ends_with(path, ".json") || ends_with(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
+  if (inspect_model(path, out, err) == ORION_OK) return ORION_OK;
+  orion_error second = {0};
+  if (inspect_tokenizer(path, out, &second) == ORION_OK) {
+    err->message[0] = 0;
+    return ORION_OK;
+  }
+  return err->code;
+}
+
+static orion_status run(const cli_args *a, orion_error *err) {
+  json_t *o = NULL;
+  ORION_TRY(inspect(a->rest[0], &o, err));
+  if (a->json) {
+    cli_print_json(o);
+    return ORION_OK;
+  }
+  if (json_object_get(o, "functions")) {
+    print_program(o);
+  } else if (json_object_get(o, "tensors")) {
+    print_tensors(o, cli_flag(a, "all"));
+  } else {
+    print_fields(o);
+  }
+  json_decref(o);
+  return ORION_OK;
+}
+
+const cli_command cli_command_inspect = {
+    "inspect", "FILE", "Show what is in a model, MIL, blob, safetensors or tokenizer file.",
+    "orion inspect gpt2/model.safetensors", options, 1, 1, run};

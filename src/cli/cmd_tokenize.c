@@ -1,0 +1,105 @@
+// orion tokenize: text to ids and back, and token files for training.
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/commands.h"
+#include "orion/tokenizer.h"
+
+static const cli_option options[] = {
+    {"model", 'm', CLI_TEXT, "MODEL", "directory with a tokenizer, or a tokenizer file", false},
+    {"tokenizer", 0, CLI_TEXT, "PATH", "the same, by its own name", false},
+    {"file", 'f', CLI_TEXT, "FILE", "text from a file (- for standard input)", false},
+    {"decode", 0, CLI_TEXT, "IDS", "print the text of ids 1,2,3", false},
+    {"bos", 0, CLI_FLAG, NULL, "begin token first", false},
+    {"no-special", 0, CLI_FLAG, NULL, "special tokens in the text are plain text", false},
+    {"to", 0, CLI_TEXT, "FILE.bin", "write the ids as little-endian uint16 (uint32 above 65,535 tokens)", false},
+    {0},
+};
+
+static orion_status decode(const cli_args *a, const orion_tokenizer *t, const char *list, orion_error *err) {
+  int32_t *ids;
+  size_t n, size;
+  char *text;
+  ORION_TRY(cli_parse_ids(list, "--decode", &ids, &n, err));
+  orion_status status = orion_token_decode(NULL, t, ids, n, 0, &text, &size, err);
+  orion_free(NULL, ids, n, sizeof *ids);
+  if (status != ORION_OK) return status;
+  if (a->json) {
+    json_t *value = json_stringn(text, size);
+    cli_print_json(json_pack("{s:o}", "text", value ? value : json_null()));
+  } else {
+    fwrite(text, 1, size, stdout);
+    putchar('\n');
+  }
+  orion_token_text_free(NULL, text, size);
+  return ORION_OK;
+}
+
+static orion_status write_file(const char *path, const int32_t *ids, size_t n, int32_t vocab, orion_error *err) {
+  size_t width = vocab > 65536 ? 4 : 2;
+  orion_file_writer *w;
+  ORION_TRY(orion_file_writer_open(NULL, path, &w, err));
+  orion_status status = ORION_OK;
+  uint8_t block[8192];
+  for (size_t at = 0; status == ORION_OK && at < n;) {
+    size_t used = 0;
+    for (; used + width <= sizeof block && at < n; at++, used += width) {
+      for (size_t b = 0; b < width; b++) block[used + b] = (uint8_t)((uint32_t)ids[at] >> (8 * b));
+    }
+    status = orion_file_writer_put(w, block, used, err);
+  }
+  if (status == ORION_OK) return orion_file_writer_commit(w, err);
+  orion_file_writer_abort(w);
+  return status;
+}
+
+static void print_ids(const cli_args *a, const int32_t *ids, size_t n) {
+  if (a->json) fputs("{\"tokens\":", stdout);
+  putchar('[');
+  for (size_t i = 0; i < n; i++) printf("%s%d", i ? a->json ? "," : ", " : "", ids[i]);
+  printf(a->json ? "]}\n" : "]\n");
+}
+
+static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_error *err) {
+  char *text = NULL;
+  size_t size;
+  const char *given = a->n_rest ? a->rest[0] : NULL;
+  if (given && cli_flag(a, "file")) return CLI_USAGE(err, "tokenize: give a text or -f FILE, not both");
+  if (given) {
+    size = strlen(given);
+  } else {
+    ORION_TRY(cli_read_text(cli_text(a, "file", "-"), &text, &size, err));
+  }
+  unsigned flags = (cli_flag(a, "no-special") ? 0 : ORION_ENCODE_SPECIAL) | (cli_flag(a, "bos") ? ORION_ENCODE_BOS : 0);
+  orion_token_encoder *encoder = NULL;
+  const int32_t *ids;
+  size_t n = 0;
+  orion_status status = orion_token_encoder_create(NULL, t, &encoder, err);
+  if (status == ORION_OK) status = orion_token_encode(encoder, text ? text : given, size, flags, &ids, &n, err);
+  const char *to = cli_text(a, "to", NULL);
+  if (status == ORION_OK && to) {
+    status = write_file(to, ids, n, orion_tokenizer_vocab_size(t), err);
+    if (status == ORION_OK && a->json) cli_print_json(json_pack("{s:I, s:s}", "count", (json_int_t)n, "file", to));
+    if (status == ORION_OK && !a->json) printf("%zu tokens\n", n);
+  } else if (status == ORION_OK) {
+    print_ids(a, ids, n);
+  }
+  orion_token_encoder_destroy(encoder);
+  if (text) orion_free(NULL, text, size + 1, 1);
+  return status;
+}
+
+static orion_status run(const cli_args *a, orion_error *err) {
+  const char *path = cli_text(a, "tokenizer", cli_text(a, "model", NULL)), *ids = cli_text(a, "decode", NULL);
+  if (!path) return CLI_USAGE(err, "tokenize: -m MODEL is missing");
+  orion_tokenizer *t;
+  ORION_TRY(orion_tokenizer_open(NULL, path, NULL, &t, err));
+  orion_status status = ids ? decode(a, t, ids, err) : encode(a, t, err);
+  orion_tokenizer_close(t);
+  return status;
+}
+
+const cli_command cli_command_tokenize = {
+    "tokenize", "-m MODEL [TEXT]", "Turn text into token ids, or ids into text.",
+    "orion tokenize -m gpt2 \"Hello, world\"", options, 0, 1, run};

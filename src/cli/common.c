@@ -1,0 +1,70 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+
+orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err) {
+  int64_t threads = cli_int(a, "threads", 0);
+  if (threads < 0 || threads > 1024) return CLI_USAGE(err, "--threads: %lld is not within 0 to 1024", (long long)threads);
+  return orion_device_open(cli_text(a, "device", NULL), (int)threads, NULL, out, err);
+}
+
+void cli_print_json(json_t *object) {
+  char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+  if (text) {
+    puts(text);
+    cli_free_json_text(text);
+  }
+  json_decref(object);
+}
+
+void cli_free_json_text(char *text) { free(text); }
+
+void cli_warn(const char *format, ...) {
+  fputs("orion: warning: ", stderr);
+  va_list args;
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fputc('\n', stderr);
+}
+
+bool cli_progress_wanted(const cli_args *a) { return !a->quiet && !a->json && isatty(STDERR_FILENO); }
+
+orion_status cli_parse_ids(const char *text, const char *what, int32_t **out_ids, size_t *out_n, orion_error *err) {
+  size_t cap = 1;
+  for (const char *p = text; *p; p++) cap += *p == ',';
+  int32_t *ids = orion_alloc(NULL, cap, sizeof *ids);
+  if (!ids) return ORION_OOM(err, what);
+  size_t n = 0;
+  const char *p = text + strspn(text, " \t\r\n[");
+  while (*p && *p != ']') {
+    char *end;
+    errno = 0;
+    long v = strtol(p, &end, 10);
+    if (end == p || errno || v < 0 || v > INT32_MAX) {
+      orion_free(NULL, ids, cap, sizeof *ids);
+      return CLI_USAGE(err, "%s: \"%.20s\" is no token id", what, p);
+    }
+    ids[n++] = (int32_t)v;
+    p = end + strspn(end, " \t\r\n");
+    if (*p == ',') p++;
+    p += strspn(p, " \t\r\n");
+  }
+  int32_t *exact = orion_alloc(NULL, n, sizeof *exact);
+  if (exact) memcpy(exact, ids, n * sizeof *ids);
+  orion_free(NULL, ids, cap, sizeof *ids);
+  if (!exact) return ORION_OOM(err, what);
+  *out_ids = exact;
+  *out_n = n;
+  return ORION_OK;
+}
+
+orion_status cli_read_text(const char *path, char **out_text, size_t *out_size, orion_error *err) {
+  return orion_file_read(NULL, path, (size_t)1 << 30, out_text, out_size, err);
+}

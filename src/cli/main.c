@@ -1,0 +1,65 @@
+// Finds the command, parses its options, runs it, and turns the status into an exit code and one line.
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/commands.h"
+
+static const cli_command *const commands[] = {
+#define CLI_COMMAND(id) &cli_command_##id,
+#include "cli/commands.inc"
+#undef CLI_COMMAND
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static int exit_code(orion_status status) {
+  switch (status) {
+    case ORION_OK: return 0;
+    case ORION_INVALID: return 2;
+    case ORION_FORMAT: case ORION_NOT_FOUND: case ORION_UNSUPPORTED: return 3;
+    case ORION_REFUSED: return 4;
+    default: return 1;
+  }
+}
+
+static void help(void) {
+  printf("usage: orion COMMAND [OPTIONS]\n\n"
+         "Compiles transformer language models to Apple Neural Engine programs and runs them.\n\ncommands:\n");
+  for (int i = 0; i < N_COMMANDS; i++) printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
+  printf("\norion COMMAND --help tells more of each. Exit codes: 0 done, 1 failed while running, 2 wrong usage,\n"
+         "3 bad input file, 4 the device or target refused the program.\n");
+}
+
+static int report(orion_status status, const orion_error *err) {
+  if (status != ORION_OK && err->message[0]) fprintf(stderr, "orion: error: %s\n", err->message);
+  return exit_code(status);
+}
+
+int main(int argc, char **argv) {
+  orion_error err = {0};
+  if (argc < 2) return report(CLI_USAGE(&err, "a command is missing (see orion --help)"), &err);
+  const char *name = argv[1];
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+    help();
+    return 0;
+  }
+  if (strcmp(name, "--version") == 0) {
+    printf("orion " ORION_VERSION "\n");
+    return 0;
+  }
+  for (int i = 0; i < N_COMMANDS; i++) {
+    if (strcmp(commands[i]->name, name) != 0) continue;
+    cli_args args;
+    orion_status status = cli_parse(commands[i], argc - 2, argv + 2, &args, &err);
+    if (status == ORION_OK && cli_flag(&args, "help")) {
+      cli_help(commands[i]);
+      return 0;
+    }
+    if (status == ORION_OK) status = commands[i]->run(&args, &err);
+    if (status == ORION_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+      status = ORION_FAIL(&err, ORION_IO, "standard output: cannot write");
+    }
+    return report(status, &err);
+  }
+  return report(CLI_USAGE(&err, "%s: there is no such command (see orion --help)", name), &err);
+}

@@ -1,0 +1,63 @@
+#include "cli/text_model.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+static orion_status open_tokenizer(const cli_args *a, bool need, text_model *out, orion_error *err) {
+  const char *path = cli_text(a, "tokenizer", NULL);
+  orion_tokenizer_options options = {.struct_size = sizeof options};
+  if (out->model->config.vocab <= INT32_MAX) options.vocab_size = (int32_t)out->model->config.vocab;
+  orion_status status = orion_tokenizer_open(NULL, path ? path : out->model->dir, &options, &out->tokenizer, err);
+  if (status == ORION_NOT_FOUND && !path) {
+    if (!need) return ORION_OK;
+    return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no tokenizer beside the model (give --tokenizer, or --tokens)",
+                      out->model->dir);
+  }
+  if (status != ORION_OK) return status;
+  if (orion_tokenizer_vocab_size(out->tokenizer) > out->model->config.vocab) {
+    cli_warn("the tokenizer has %d tokens, the model %lld", orion_tokenizer_vocab_size(out->tokenizer),
+             (long long)out->model->config.vocab);
+  }
+  return orion_token_encoder_create(NULL, out->tokenizer, &out->encoder, err);
+}
+
+orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err) {
+  *out = (text_model){0};
+  double start = orion_now();
+  const char *path = cli_text(a, "model", NULL);
+  if (!path) return CLI_USAGE(err, "%s: -m MODEL is missing", a->command->name);
+  int64_t context = cli_int(a, "ctx", 0);
+  if (cli_flag(a, "ctx") && context < 1) return CLI_USAGE(err, "--ctx: %lld is not 1 or more", (long long)context);
+  orion_session_options options;
+  orion_session_options_init(&options);
+  options.context = context;
+  options.weights = cli_text(a, "weights", NULL);
+  options.target = cli_text(a, "target", NULL);
+  options.passes = cli_text(a, "passes", NULL);
+  orion_status status = orion_model_open(NULL, path, &out->model, err);
+  if (status == ORION_OK) status = open_tokenizer(a, need_tokenizer, out, err);
+  if (status == ORION_OK) status = cli_open_device(a, &out->device, err);
+  if (status == ORION_OK) status = orion_session_create(out->model, out->device, &options, &out->session, err);
+  if (status != ORION_OK) {
+    text_model_close(out);
+    return status;
+  }
+  out->load_ms = 1e3 * (orion_now() - start);
+  return ORION_OK;
+}
+
+void text_model_close(text_model *t) {
+  orion_session_destroy(t->session);
+  orion_device_close(t->device);
+  orion_token_encoder_destroy(t->encoder);
+  orion_tokenizer_close(t->tokenizer);
+  orion_model_close(t->model);
+  *t = (text_model){0};
+}
+
+orion_status text_model_encode(text_model *t, const char *text, size_t size, const int32_t **out_ids, size_t *out_n,
+                               orion_error *err) {
+  unsigned flags = ORION_ENCODE_SPECIAL;
+  if (orion_tokenizer_adds_bos(t->tokenizer)) flags |= ORION_ENCODE_BOS;
+  return orion_token_encode(t->encoder, text, size, flags, out_ids, out_n, err);
+}

@@ -1,0 +1,34 @@
+// A model with its tokenizer, a device and a session: what infer and eval start from.
+#ifndef ORION_CLI_TEXT_MODEL_H
+#define ORION_CLI_TEXT_MODEL_H
+
+#include "cli/cli.h"
+#include "model/model.h"
+#include "orion/session.h"
+#include "orion/tokenizer.h"
+
+typedef struct text_model {
+  orion_model *model;
+  orion_tokenizer *tokenizer;   // NULL where none was found and none was asked for
+  orion_token_encoder *encoder;
+  orion_device *device;
+  orion_session *session;
+  double load_ms;
+} text_model;
+
+// Options that both commands have: -m, --tokenizer, --ctx, --weights, --target, --passes.
+#define CLI_MODEL_OPTIONS                                                                                      \
+  {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},                    \
+  {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},         \
+  {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},                                  \
+  {"weights", 0, CLI_TEXT, "T", "fp16 (default) or fp32", false},                                              \
+  {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},                  \
+  {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; \"\" for none", false}
+
+orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err);
+void text_model_close(text_model *t);
+// Token ids of a prompt: begin token where the model expects one, special tokens by their spelling.
+orion_status text_model_encode(text_model *t, const char *text, size_t size, const int32_t **out_ids, size_t *out_n,
+                               orion_error *err);
+
+#endif

@@ -24,10 +24,10 @@ INLINE v16 gelu_exact(v16 x) {
 }
 // x/2 (1 + tanh(u)) is x sigmoid(2u); u = sqrt(2/pi) (x + 0.044715 x^3).
 INLINE v16 gelu_tanh(v16 x) {
-  v16 cubic = v16_fma(v16_mul(x, x), v16_set(0x1.24d2eap-4f), v16_set(0x1.988454p+0f));
+  v16 cubic = v16_fma(v16_mul(x, x), v16_set(0x1.2444f2p-4f), v16_set(0x1.988454p+0f));
   return v16_mul(x, v16_sigmoid(v16_mul(x, cubic)));
 }
-INLINE v16 round_divide_floor(v16 a, v16 b) { return v16_floor(v16_div(a, b)); }
+INLINE v16 divide_floor(v16 a, v16 b) { return v16_floor(v16_div(a, b)); }
 INLINE v16 sign_of(v16 x) {
   return v16_select(is_true(x), v16_select(v16_eq(x, x), v16_copysign(v16_set(1.0f), x), x), x);
 }
@@ -40,8 +40,8 @@ LANES(mul, v16_mul(a, b))
 LANES(div, v16_div(a, b))
 LANES(max, max_or_nan(a, b))
 LANES(min, min_or_nan(a, b))
-LANES(mod, v16_sub(a, v16_mul(round_divide_floor(a, b), b)))
-LANES(floor_div, round_divide_floor(a, b))
+LANES(mod, v16_sub(a, v16_mul(divide_floor(a, b), b)))
+LANES(floor_div, divide_floor(a, b))
 LANES(prelu, v16_select(v16_lt(v16_zero(), a), a, v16_mul(a, b)))
 LANES(equal, truth(v16_eq(a, b)))
 LANES(not_equal, truth(m16_not(v16_eq(a, b))))

@@ -1,0 +1,21 @@
+#!/bin/sh
+# The NEON kernels on another machine: cross-compiles them with the plain build of test_kernels.c and runs that under
+# the emulator. Usage: neon.sh SOURCE-ROOT BUILD-FOLDER. Without the tools it says so and is skipped.
+set -eu
+root=$1
+out=$2/kernels_neon
+cc=aarch64-linux-gnu-gcc
+for tool in "$cc" qemu-aarch64; do
+  command -v "$tool" >/dev/null 2>&1 || { echo "1..0 # SKIP $tool is not installed"; exit 0; }
+done
+mkdir -p "$out"
+flags="-std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -fno-math-errno -ffp-contract=off"
+flags="$flags -I$root/src -I$root/include"
+kernels=$root/src/device/cpu/kernels
+build() { "$cc" $flags "$@"; }
+build -c "$kernels/level_portable.c" -o "$out/portable.o"
+build -c "$kernels/level_portable.c" -Dorion_kernels_install_portable=orion_kernels_install_portable_fused \
+  -o "$out/fused.o"
+build -DTEST_PLAIN -static "$root/tests/kernels/test_kernels.c" "$kernels/kernels.c" "$kernels/level_neon.c" \
+  "$root/src/base/cpu.c" "$out/portable.o" "$out/fused.o" -lm -o "$out/test"
+exec qemu-aarch64 "$out/test"

@@ -18,4 +18,4 @@ build -c "$kernels/level_portable.c" -Dorion_kernels_install_portable=orion_kern
   -o "$out/fused.o"
 build -DTEST_PLAIN -static "$root/tests/kernels/test_kernels.c" "$kernels/kernels.c" "$kernels/level_neon.c" \
   "$root/src/base/cpu.c" "$out/portable.o" "$out/fused.o" -lm -o "$out/test"
-exec qemu-aarch64 "$out/test"
+exec qemu-aarch64 "$out/test" neon

@@ -693,7 +693,8 @@ static const attention_case attention_cases[] = {
 static void attention_one(const orion_kernels *level, const attention_case *c, orion_kernel_type type) {
   size_t S = c->S1 + c->S2, ks = c->E + 2, vs = c->Ev + 1, qs = c->E + 3, os = c->Ev + 4, distinct = c->mask == 2 ? 1 : c->L;
   array q = random_floats((c->L - 1) * qs + c->E, -2.0f, 2.0f), out = array_make(((c->L - 1) * os + c->Ev) * 4);
-  array want = array_make(out.size), kf = random_floats(S * ks, -2.0f, 2.0f), vf = random_floats(S * vs, -2.0f, 2.0f), mask = random_floats(distinct * S, -3.0f, 0.0f);
+  array want = array_make(out.size), kf = random_floats(S * ks, -2.0f, 2.0f), vf = random_floats(S * vs, -2.0f, 2.0f);
+  array mask = random_floats(distinct * S, -3.0f, 0.0f);
   array k = stored(type, &kf), v = stored(type, &vf);
   for (size_t l = 0; c->mask == 1 && l < c->L; l++) {
     for (size_t s = 0; s < S; s++) floats(&mask)[l * S + s] = s <= c->S1 + l ? 0.0f : -INFINITY;

@@ -102,7 +102,8 @@ static orion_value_id add_value(orion_function *f, const char *name, const orion
   const char *copy = orion_arena_strdup(&p->arena, name);
   if (!copy) return ORION_NONE;
   f->values[f->n_values] = (orion_value){copy, type, def, index};
-  if (!orion_names_add(f, (orion_value_id)f->n_values)) return ORION_NONE;
+  bool findable = def != ORION_NONE || index != ORION_NONE;  // undefined ones would hide the real one of that name
+  if (findable && !orion_names_add(f, (orion_value_id)f->n_values)) return ORION_NONE;
   return (orion_value_id)f->n_values++;
 }
 

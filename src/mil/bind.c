@@ -7,7 +7,7 @@
 
 typedef struct opened {
   const char *path;       // as the text says it; the program's
-  orion_blob_file *file;  // owned by the data store once kept, else by the binder
+  orion_blob_file *file;  // owned by the data store once kept, else by the binder; NULL: it did not open
 } opened;
 
 typedef struct binder {
@@ -41,6 +41,7 @@ static orion_status relative_part(const char *path, const char **out, orion_erro
   return ORION_OK;
 }
 
+// *out is NULL for a file whose fault has been reported before.
 static orion_status open_blob(binder *b, const char *path, orion_blob_file **out, orion_error *err) {
   for (size_t i = b->n_opened; i-- > 0;) {  // the last one is the likeliest
     if (strcmp(b->opened[i].path, path) == 0) {
@@ -55,7 +56,10 @@ static orion_status open_blob(binder *b, const char *path, orion_blob_file **out
   if (!full) return ORION_OOM(err, path);
   orion_status status = orion_blob_open(b->allocator, full, out, err);
   orion_strfree(b->allocator, full);
-  if (status != ORION_OK) return status;
+  if (status != ORION_OK) {
+    b->opened[b->n_opened++] = (opened){path, NULL};
+    return status;
+  }
   if (!b->findings) {
     status = orion_data_store_keep(b->program->data, *out, close_blob, err);
     if (status != ORION_OK) {
@@ -71,6 +75,7 @@ static orion_status find_blob(binder *b, const orion_literal *l, orion_blob_tens
   orion_blob_file *file;
   size_t size;
   ORION_TRY(open_blob(b, l->blob_path, &file, err));
+  if (!file) return ORION_OK;
   ORION_TRY(orion_blob_find(file, l->blob_offset, out, err));
   if (out->dtype != l->type->dtype) {
     return ORION_FAIL(err, ORION_FORMAT, "%s: offset %llu holds %s, the text says %s", l->blob_path,
@@ -89,18 +94,18 @@ static orion_status find_blob(binder *b, const orion_literal *l, orion_blob_tens
 static orion_status bind_literal(void *ctx, const orion_mil_place *at, orion_literal *l, orion_error *err) {
   binder *b = ctx;
   if (l->kind != ORION_LIT_BLOB || l->data) return ORION_OK;
-  orion_blob_tensor t;
+  orion_blob_tensor t = {0};
   orion_error local = {0};
   orion_status status = find_blob(b, l, &t, &local);
   if (b->findings) {
     if (status == ORION_OK) return ORION_OK;
     if (status == ORION_NO_MEMORY) return ORION_OOM(err, b->file);
     orion_findings_add(b->findings, "constant", b->fatal, at->function, at->op, at->name,
-                       "put the blob file beside the text, or name its directory", "%s", local.message);
+                       status == ORION_NOT_FOUND ? "put the blob file there, or name its directory" : NULL, "%s",
+                       local.message);
     return b->findings->failed ? ORION_OOM(err, b->file) : ORION_OK;
   }
   if (status != ORION_OK) {
-    // A text that names a file which is not there is a faulty input, like one that names a wrong offset.
     return ORION_FAIL(err, status, "%s:%u:%u: constant '%.60s': %s", b->file, at->loc.line, at->loc.column, at->name,
                       local.message);
   }

@@ -18,8 +18,8 @@ orion_status orion_mil_open(const orion_allocator *a, const char *path, const or
 // record, checks dtype and size against the literal's type. `file` names the text in messages.
 orion_status orion_mil_bind(orion_program *p, const char *file, const char *dir, orion_error *err);
 
-// What orion_mil_bind would say, for each literal of a program opened from `path`, as findings of rule "constant".
-// The program stays as it is.
+// What orion_mil_bind would say, for each literal of a program opened from `path`, as findings of rule "constant"
+// (a blob file that does not open is reported once). The program stays as it is.
 orion_status orion_mil_check_blobs(orion_program *p, const char *path, const char *blobs, bool fatal,
                                    orion_findings *out, orion_error *err);
 

@@ -114,6 +114,34 @@ static void faults_name_the_constant(void **state) {
   }
 }
 
+static void an_absent_blob_file_is_reported_once(void **state) {
+  static const char text[] =
+      "program(1.3)\n{\nfunc main<ios18>() {\n"
+      "tensor<fp16, [4]> a = const()[val = tensor<fp16, [4]>(BLOBFILE(path = \"none.bin\", offset = 64))];\n"
+      "tensor<fp16, [4]> b = const()[val = tensor<fp16, [4]>(BLOBFILE(path = \"none.bin\", offset = 128))];\n"
+      "tensor<fp16, [4]> c = const()[val = tensor<fp16, [4]>(BLOBFILE(path = \"w.bin\", offset = 64))];\n"
+      "} -> (a, b, c);\n}\n";
+  fixture *f = *state;
+  orion_program *p;
+  orion_error err;
+  orion_findings findings;
+  test_write_file(f->text, text, sizeof text - 1);
+  assert_ok(orion_mil_open(NULL, f->text, &(orion_mil_open_options){.unbound = true}, &p, &err), &err);
+  orion_findings_init(&findings, NULL);
+  assert_ok(orion_mil_check_blobs(p, f->text, NULL, false, &findings, &err), &err);
+  assert_int_equal(findings.n, 1);
+  assert_false(orion_findings_fatal(&findings));
+  assert_string_equal(findings.items[0].value, "a");
+  orion_findings_deinit(&findings);
+  // The directory may be named.
+  orion_findings_init(&findings, NULL);
+  assert_ok(orion_mil_check_blobs(p, "elsewhere/x.mil", f->dir, true, &findings, &err), &err);
+  assert_int_equal(findings.n, 1);
+  assert_non_null(strstr(findings.items[0].message, f->dir));
+  orion_findings_deinit(&findings);
+  orion_program_destroy(p);
+}
+
 static void absent_files_are_named(void **state) {
   fixture *f = *state;
   orion_program *p = NULL;
@@ -201,6 +229,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(literals_get_the_file_s_pages, set_up, tear_down),
       cmocka_unit_test_setup_teardown(faults_name_the_constant, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(an_absent_blob_file_is_reported_once, set_up, tear_down),
       cmocka_unit_test_setup_teardown(absent_files_are_named, set_up, tear_down),
       cmocka_unit_test_setup_teardown(written_programs_read_back, set_up, tear_down),
   };

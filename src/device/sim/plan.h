@@ -8,6 +8,7 @@ typedef struct orion_sim_device {
   orion_device base;
   const orion_sim_arith *arith;
   orion_pool *pool;
+  size_t row_align;              // of inputs and outputs, in bytes
 } orion_sim_device;
 
 // A constant of the program. Those that only constexpr_* operations read have memory only while these are computed.

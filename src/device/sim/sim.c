@@ -1,14 +1,31 @@
 // The sim as a device: its table of functions, what it refuses, and the loop that runs a plan.
+#include <stdlib.h>
 #include <string.h>
 
 #include "device/layout.h"
 #include "device/options.h"
 #include "device/sim/plan.h"
 
+// "rows=64": rows of inputs and outputs start at multiples of so many bytes, as on the ANE. 1 (packed) without.
+static orion_status parse_rows(const orion_device_options *options, size_t *out, orion_error *err) {
+  const char *text = orion_device_option(options, "rows");
+  *out = 1;
+  if (!text) return ORION_OK;
+  char *end;
+  unsigned long v = strtoul(text, &end, 10);
+  if (*end || *text == '-' || v == 0 || v > 4096 || (v & (v - 1))) {
+    return ORION_FAIL(err, ORION_INVALID, "device sim: rows=%s (want a power of two, 1 to 4096)", text);
+  }
+  *out = v;
+  return ORION_OK;
+}
+
 static orion_status sim_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
-  static const char *const known[] = {NULL};
+  static const char *const known[] = {"rows", NULL};
+  size_t row_align;
   ORION_TRY(orion_device_options_check("sim", options, known, err));
+  ORION_TRY(parse_rows(options, &row_align, err));
   const char *family = options->family ? options->family : "ideal";
   const orion_sim_arith *arith = orion_sim_arith_find(family);
   if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal)", family);
@@ -16,6 +33,7 @@ static orion_status sim_open(const orion_allocator *a, const orion_device_option
   if (!d) return ORION_OOM(err, "device sim");
   d->base = (orion_device){&orion_device_sim, a};
   d->arith = arith;
+  d->row_align = row_align;
   orion_status status = orion_pool_create(a, threads, &d->pool, err);
   if (status != ORION_OK) {
     orion_free(a, d, 1, sizeof *d);
@@ -97,7 +115,7 @@ static orion_status sim_compile(orion_device *device, orion_program *p, orion_fu
                                 orion_error *err) {
   orion_sim_executable *e = orion_alloc_zero(device->allocator, 1, sizeof *e);
   if (!e) return ORION_OOM(err, "executable");
-  orion_status status = orion_executable_init(&e->base, device, f, 1, err);
+  orion_status status = orion_executable_init(&e->base, device, f, ((orion_sim_device *)device)->row_align, err);
   if (status == ORION_OK) status = orion_sim_plan(e, (orion_sim_device *)device, f, err);
   if (status != ORION_OK) {
     sim_release(&e->base);

@@ -17,10 +17,9 @@ orion_status orion_device_open(const char *spec, int threads, const orion_alloca
   const orion_device_vtable *vtable = orion_device_find(parsed.name);
   if (!vtable) {
     char known[256] = "";
-    for (const char *const *name = orion_device_names(); *name; name++) {
-      if (strlen(known) + strlen(*name) + 3 > sizeof known) break;
-      if (*known) strcat(known, ", ");
-      strcat(known, *name);
+    int used = 0;
+    for (const char *const *name = orion_device_names(); *name && used < (int)sizeof known; name++) {
+      used += snprintf(known + used, sizeof known - (size_t)used, "%s%s", used ? ", " : "", *name);
     }
     return ORION_FAIL(err, ORION_NOT_FOUND, "device '%s': this build has none of that name (it has %s)", parsed.name,
                       known);

@@ -58,6 +58,21 @@ static void a_slice_that_starts_at_run_time_is_checked(void **state) {
   one_run_close(&r);
 }
 
+static const char reshape_text[] =
+    "program(1.3)\n{\n  func main<ios18>(tensor<fp32, [6]> x, tensor<int32, [2]> shape) {\n"
+    "    tensor<fp32, [4, 3]> y = reshape(shape = shape, x = x)[name = string(\"y\")];\n  } -> (y);\n}\n";
+
+static void a_shape_of_the_run_must_be_the_declared_one(void **state) {
+  one_run r;
+  orion_error err;
+  orion_program *p = one_run_parse(reshape_text);
+  orion_status status = one_run_open(&r, NULL, "sim", 1, p, &err);
+  r.program = p;
+  if (status == ORION_OK) status = orion_run(r.b, &err);
+  assert_true(status == ORION_REFUSED || status == ORION_DEVICE);
+  one_run_close(&r);
+}
+
 // x, x+1, (x+1)*x, ... : early values live on while later ones reuse the memory of the dead.
 static const char chain_text[] =
     "program(1.3)\n{\n  func main<ios18>(tensor<fp32, [16]> x) {\n"
@@ -140,6 +155,9 @@ static void what_it_lacks_is_said_with_its_place(void **state) {
        "    tensor<int32, [2]> p = const()[name = string(\"p\"), val = tensor<int32, [2]>([1, 1])];\n"
        "    tensor<fp32, [6]> y = pad(constant_val = v, mode = mode, pad = p, x = x)[name = string(\"y\")];\n",
        "mode"},
+      {"    string eq = const()[name = string(\"eq\"), val = string(\"a,b,c->abc\")];\n"
+       "    tensor<fp32, [4, 4, 4]> y = einsum(equation = eq, values = (x, x, x))[name = string(\"y\")];\n",
+       ""},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     orion_error err;
@@ -165,6 +183,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_index_outside_fails_the_run_and_not_the_next),
       cmocka_unit_test(a_slice_that_starts_at_run_time_is_checked),
+      cmocka_unit_test(a_shape_of_the_run_must_be_the_declared_one),
       cmocka_unit_test(values_share_memory_only_after_their_last_use),
       cmocka_unit_test(compressed_constants_can_be_updated),
       cmocka_unit_test(every_value_is_rounded_to_its_type_and_nan_is_not_hidden),

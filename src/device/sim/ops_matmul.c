@@ -195,6 +195,18 @@ static bool parse_equation(const char *text, equation *e) {
   return letters(e->x, e->n_x) && letters(e->y, e->n_y) && letters(e->z, e->n_z);
 }
 
+// That each letter has one size everywhere (or 1, which is broadcast).
+static bool letters_agree(const equation *e, const orion_type *x, const orion_type *y) {
+  int64_t size[256] = {0};
+  for (size_t i = 0; i < e->n_x + e->n_y; i++) {
+    unsigned char letter = (unsigned char)(i < e->n_x ? e->x[i] : e->y[i - e->n_x]);
+    int64_t n = i < e->n_x ? x->dims[i] : y->dims[i - e->n_x];
+    if (size[letter] > 1 && n != 1 && n != size[letter]) return false;
+    if (n != 1 || size[letter] == 0) size[letter] = n;
+  }
+  return true;
+}
+
 const char *orion_sim_lacks_einsum(const orion_function *f, const orion_op *op) {
   const char *text = orion_op_string(f, op, "equation");
   const orion_arg *values = orion_op_arg(op, "values");
@@ -206,7 +218,9 @@ const char *orion_sim_lacks_einsum(const orion_function *f, const orion_op *op) 
     if (!t || t->rank != (i ? e.n_y : e.n_x)) return "the equation has another rank than its operand";
     if (!orion_dtype_is_float(t->dtype)) return "only floating operands";
   }
-  return NULL;
+  return letters_agree(&e, orion_ref_type(f, values->refs[0]), orion_ref_type(f, values->refs[1]))
+             ? NULL
+             : "a letter stands for two different sizes";
 }
 
 // Strides of a tensor along each distinct letter (a repeated letter walks the diagonal).

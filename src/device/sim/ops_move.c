@@ -51,7 +51,11 @@ void orion_sim_copy(int rank, const int64_t *dims, uint32_t *dst, const int64_t 
 }
 
 ORION_SIM_RUN(orion_sim_run_reshape) {
-  memcpy(op->out[0]->data, orion_sim_in(op, "x")->data, op->out[0]->n * 4);
+  const orion_sim_tensor *x = orion_sim_in(op, "x");
+  if (x->n != op->out[0]->n) {  // a shape that is a run-time value may contradict the declared one
+    return ORION_FAIL(err, ORION_DEVICE, "%s: %zu elements do not make %zu", op->name, x->n, op->out[0]->n);
+  }
+  memcpy(op->out[0]->data, x->data, x->n * 4);
   return ORION_OK;
 }
 
@@ -242,6 +246,7 @@ ORION_SIM_RUN(orion_sim_run_tile) {
   const orion_sim_tensor *x = orion_sim_in(op, "x");
   orion_sim_tensor *y = op->out[0];
   int64_t index[ORION_MAX_RANK] = {0}, own[ORION_MAX_RANK];
+  if (x->n == 0 && y->n > 0) return ORION_FAIL(err, ORION_DEVICE, "%s: nothing to repeat", op->name);
   orion_sim_strides(x, own);
   for (size_t i = 0; i < y->n; i++) {
     int64_t at = 0;

@@ -19,14 +19,10 @@ typedef struct planner {
 
 static orion_sim_tensor *new_tensor(planner *p, const orion_type *type) {
   orion_sim_tensor *t = ORION_ARENA_NEW(p->arena, orion_sim_tensor);
-  if (!t) return NULL;
+  if (!t || !orion_type_elements(type, &t->n)) return NULL;  // of huge constants; other values were checked before
   t->dtype = type->dtype;
   t->rank = type->rank;
-  t->n = 1;
-  for (int i = 0; i < t->rank; i++) {
-    t->dims[i] = type->dims[i];
-    t->n *= (size_t)type->dims[i];
-  }
+  for (int i = 0; i < t->rank; i++) t->dims[i] = type->dims[i];
   return t;
 }
 

@@ -70,6 +70,8 @@ static bool storable(orion_dtype d) {  // in four bytes
 static const char *type_trouble(const orion_type *t) {
   if (!orion_type_is_tensor(t)) return "is not a tensor";
   if (!orion_type_is_static(t)) return "has a shape that only a run decides";
+  size_t n;
+  if (!orion_type_elements(t, &n) || n > PTRDIFF_MAX / 8) return "has more elements than memory";
   return storable(t->dtype) ? NULL : "has an element type that the sim does not hold";
 }
 

@@ -1,8 +1,10 @@
 // IEEE binary16 and bfloat16 as bit patterns. Portable and exact: round to nearest, ties to even; subnormals, inf and
-// NaN kept (NaN quieted). Bulk conversions that use the machine's instructions live with the cpu device's kernels.
+// NaN kept (NaN quieted, the upper bits of its payload stay, as processors do).
 #ifndef ORION_BASE_HALF_H
 #define ORION_BASE_HALF_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -31,7 +33,7 @@ static inline float orion_half_to_float(orion_half h) {
 
 static inline orion_half orion_float_to_half(float f) {
   uint32_t bits = orion_float_to_bits(f), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return (orion_half)(sign | 0x7e00u);  // NaN
+  if (magnitude > 0x7f800000u) return (orion_half)(sign | 0x7e00u | (magnitude >> 13 & 0x1ffu));  // NaN
   if (magnitude >= 0x477ff000u) return (orion_half)(sign | 0x7c00u);  // 65520 and more
   if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 aligns the grid of 2^-24 with the float's last bit
     float shifted = orion_bits_to_float(magnitude) + 0.5f;
@@ -48,5 +50,14 @@ static inline orion_bf16 orion_float_to_bf16(float f) {
   if ((bits & 0x7fffffffu) > 0x7f800000u) return (orion_bf16)(bits >> 16 | 0x40u);
   return (orion_bf16)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
+
+// n elements at a time, with the machine's instructions where it has them; the same bits as above. `in` need not be
+// aligned; the portable ones are for comparing.
+void orion_floats_to_half(orion_half *out, const void *in, size_t n);
+void orion_half_to_floats(float *out, const void *in, size_t n);
+void orion_floats_to_half_portable(orion_half *out, const void *in, size_t n);
+void orion_half_to_floats_portable(float *out, const void *in, size_t n);
+void orion_floats_to_bf16(orion_bf16 *out, const void *in, size_t n);
+void orion_bf16_to_floats(float *out, const void *in, size_t n);
 
 #endif

@@ -75,36 +75,31 @@ const orion_literal *orion_op_const(const orion_function *f, const orion_op *op,
   return ref != ORION_NONE ? orion_ref_literal(f, ref) : orion_op_attr(op, name);
 }
 
-// The bytes of a small numeric literal, whichever way it is held; NULL if it is none.
-static const void *number_bytes(const orion_function *f, const orion_literal *l, size_t *out_n) {
-  if (!l || !l->data || !orion_type_is_tensor(l->type) || !orion_type_elements(l->type, out_n)) return NULL;
-  if (*out_n > 4096 || *out_n != orion_data_elements(l->data)) return NULL;
-  return orion_data_bytes(f->program->data, l->data);
+// Elements of a numeric literal of known size that holds its data; false if it is none.
+static bool number_count(const orion_literal *l, size_t *out_n) {
+  return l && l->data && orion_type_elements(l->type, out_n) && *out_n == orion_data_elements(l->data);
 }
 
-static bool literal_ints(const orion_function *f, const orion_literal *l, size_t max, int64_t *out, size_t *out_n) {
+static bool literal_ints(const orion_literal *l, size_t max, int64_t *out, size_t *out_n) {
   size_t n;
-  const void *bytes = number_bytes(f, l, &n);
-  if (!bytes || n > max || orion_dtype_is_float(l->type->dtype)) return false;
-  for (size_t i = 0; i < n; i++) out[i] = orion_load_int(l->type->dtype, bytes, i);
+  if (!number_count(l, &n) || n > max || orion_dtype_is_float(l->type->dtype)) return false;
+  if (orion_data_read(l->data, ORION_INT64, 0, l->data->rows, out, NULL) != ORION_OK) return false;
   *out_n = n;
   return true;
 }
 
 bool orion_ref_ints(const orion_function *f, orion_ref ref, size_t max, int64_t *out, size_t *out_n) {
-  return literal_ints(f, orion_ref_literal(f, ref), max, out, out_n);
+  return literal_ints(orion_ref_literal(f, ref), max, out, out_n);
 }
 
-static bool literal_float(const orion_function *f, const orion_literal *l, double *out) {
+static bool literal_float(const orion_literal *l, double *out) {
   size_t n;
-  const void *bytes = number_bytes(f, l, &n);
-  if (!bytes || n != 1) return false;
-  *out = orion_load_double(l->type->dtype, bytes, 0);
-  return true;
+  return number_count(l, &n) && n == 1 &&
+         orion_data_read(l->data, ORION_FP64, 0, l->data->rows, out, NULL) == ORION_OK;
 }
 
 bool orion_ref_float(const orion_function *f, orion_ref ref, double *out) {
-  return literal_float(f, orion_ref_literal(f, ref), out);
+  return literal_float(orion_ref_literal(f, ref), out);
 }
 
 static const char *fallback(const orion_op *op, const char *arg) {
@@ -116,7 +111,7 @@ static bool present(const orion_op *op, const char *arg) { return orion_op_arg(o
 
 bool orion_op_int(const orion_function *f, const orion_op *op, const char *arg, int64_t *out) {
   size_t n;
-  if (present(op, arg)) return literal_ints(f, orion_op_const(f, op, arg), 1, out, &n) && n == 1;
+  if (present(op, arg)) return literal_ints(orion_op_const(f, op, arg), 1, out, &n) && n == 1;
   const char *text = fallback(op, arg);
   if (!text) return false;
   *out = strtoll(text, NULL, 10);
@@ -124,11 +119,11 @@ bool orion_op_int(const orion_function *f, const orion_op *op, const char *arg, 
 }
 
 bool orion_op_ints(const orion_function *f, const orion_op *op, const char *arg, size_t max, int64_t *out, size_t *n) {
-  return literal_ints(f, orion_op_const(f, op, arg), max, out, n);
+  return literal_ints(orion_op_const(f, op, arg), max, out, n);
 }
 
 bool orion_op_float(const orion_function *f, const orion_op *op, const char *arg, double *out) {
-  if (present(op, arg)) return literal_float(f, orion_op_const(f, op, arg), out);
+  if (present(op, arg)) return literal_float(orion_op_const(f, op, arg), out);
   const char *text = fallback(op, arg);
   if (!text) return false;
   *out = strtod(text, NULL);
@@ -139,7 +134,7 @@ bool orion_op_bool(const orion_function *f, const orion_op *op, const char *arg,
   int64_t v;
   size_t n;
   if (present(op, arg)) {
-    if (!literal_ints(f, orion_op_const(f, op, arg), 1, &v, &n) || n != 1) return false;
+    if (!literal_ints(orion_op_const(f, op, arg), 1, &v, &n) || n != 1) return false;
     *out = v != 0;
     return true;
   }

@@ -2,7 +2,7 @@
 // lets two programs (prefill and decode) share one packed copy of a weight on a device.
 #include "ir/data.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -210,9 +210,10 @@ const orion_data *orion_data_take_cols(orion_data_store *s, const orion_data *x,
 
 const orion_data *orion_data_join(orion_data_store *s, size_t n, const orion_data *const *parts) {
   size_t rows = 0;
+  if (n == 0) return NULL;
   for (size_t i = 0; i < n; i++) {
-    if (!parts[i]) return NULL;
-    rows += parts[i]->rows;
+    if (!parts[i] || !orion_add_ok(rows, parts[i]->rows, &rows)) return NULL;
+    assert(parts[i]->cols == parts[0]->cols && parts[i]->dtype == parts[0]->dtype);
   }
   if (n == 1) return parts[0];
   orion_data y = {.kind = ORION_DATA_JOIN, .dtype = parts[0]->dtype, .rows = rows, .cols = parts[0]->cols,

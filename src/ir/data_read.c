@@ -1,250 +1,276 @@
 // Evaluating a lazy constant for a range of its rows. Each node asks its source for just the rows it needs; scratch is
-// taken in blocks of rows so that reading a big matrix never needs a second copy of it.
+// taken in blocks of rows, so that reading a big matrix never needs a second copy of it.
 //
-// Transposes are the exception that costs: rows of the result are columns of the source. A transposed leaf (GPT-2 stores
-// its matrices [in, out]) is read directly in blocks; anything else under a transpose is computed whole first.
+// The evaluator also runs turned: `turned` means that rows of the result are columns of the node. A transpose flips the
+// flag for its source and is otherwise nothing. So a leaf under a transpose (GPT-2 stores its matrices [in, out]) is
+// read in tiles that are converted and turned in cache, whatever nodes lie between, and none is ever computed whole.
+//
+// Everything inside works on elements of a byte or more: an element type narrower than a byte is carried as (u)int8 with
+// its own range, and packed only at the very end.
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/half.h"
 #include "ir/data.h"
+#include "ir/data_turn.h"
 
-#define BLOCK_BYTES (256u * 1024)
+#define BLOCK_BYTES (128u * 1024)
 
-static bool simple(orion_dtype d) { return orion_dtype_bits(d) >= 8; }
+static bool narrow(orion_dtype d) { return orion_dtype_bits(d) < 8; }
+static orion_dtype carrier(orion_dtype d) {
+  return !narrow(d) ? d : orion_dtype_class(d) == 'i' ? ORION_INT8 : ORION_UINT8;
+}
+static size_t width_of(orion_dtype d) { return orion_dtype_bits(d) / 8; }  // bytes; of carriers
 
-// n packed elements from one dtype to another; the pairs that weights use have loops of their own.
+// n packed elements, from element `first` on, to another type; the pairs that weights use have loops of their own.
 static void convert(orion_dtype to, void *out, orion_dtype from, const void *in, size_t first, size_t n) {
-  if (to == from && simple(to)) {
-    size_t w = orion_dtype_bits(to) / 8;
-    memcpy(out, (const char *)in + first * w, n * w);
+  const char *x = narrow(from) ? in : (const char *)in + first * width_of(from);
+  if (to == from && !narrow(to)) {
+    memcpy(out, x, n * width_of(to));
   } else if (from == ORION_FP32 && to == ORION_FP16) {
-    const float *x = (const float *)in + first;
-    orion_half *y = out;
-    for (size_t i = 0; i < n; i++) y[i] = orion_float_to_half(x[i]);
+    orion_floats_to_half(out, x, n);
   } else if (from == ORION_FP16 && to == ORION_FP32) {
-    const orion_half *x = (const orion_half *)in + first;
-    float *y = out;
-    for (size_t i = 0; i < n; i++) y[i] = orion_half_to_float(x[i]);
-  } else if (from == ORION_BF16 && (to == ORION_FP32 || to == ORION_FP16)) {
-    const orion_bf16 *x = (const orion_bf16 *)in + first;
-    for (size_t i = 0; i < n; i++) {
-      float v = orion_bf16_to_float(x[i]);
-      if (to == ORION_FP32) {
-        ((float *)out)[i] = v;
-      } else {
-        ((orion_half *)out)[i] = orion_float_to_half(v);
-      }
+    orion_half_to_floats(out, x, n);
+  } else if (from == ORION_BF16 && to == ORION_FP32) {
+    orion_bf16_to_floats(out, x, n);
+  } else if (from == ORION_FP32 && to == ORION_BF16) {
+    orion_floats_to_bf16(out, x, n);
+  } else if (from == ORION_BF16 && to == ORION_FP16) {  // exact on the way
+    float block[256];
+    for (size_t i = 0; i < n; i += 256) {
+      size_t m = n - i < 256 ? n - i : 256;
+      orion_bf16_to_floats(block, x + i * 2, m);
+      orion_floats_to_half((orion_half *)out + i, block, m);
     }
-  } else if (orion_dtype_is_float(to) || orion_dtype_is_float(from)) {
+  } else if (orion_dtype_is_float(from) || from == ORION_UINT64) {
     for (size_t i = 0; i < n; i++) orion_store_double(to, out, i, orion_load_double(from, in, first + i));
   } else {
     for (size_t i = 0; i < n; i++) orion_store_int(to, out, i, orion_load_int(from, in, first + i));
   }
 }
 
-static size_t bytes_of(orion_dtype d, size_t n) {
-  size_t bytes = 0;
-  orion_dtype_bytes(d, n, &bytes);
-  return bytes;
+// Whether every value of `from` is one of `to` too, so that rounding to `to` in between changes nothing.
+static bool widens(orion_dtype from, orion_dtype to) {
+  return from == to || (to == ORION_FP32 && (from == ORION_FP16 || from == ORION_BF16)) ||
+         (to == ORION_FP64 && orion_dtype_is_float(from));
 }
 
-// Rows [row, row+n) of a transposed leaf: gather columns, block by block so that source lines are used while cached.
-static void read_transposed_leaf(const orion_data *leaf, orion_dtype dtype, size_t row, size_t n, void *out) {
-  size_t cols = leaf->rows;  // of the result
-  enum { TILE = 64 };
-  for (size_t c0 = 0; c0 < cols; c0 += TILE) {
-    size_t c1 = c0 + TILE < cols ? c0 + TILE : cols;
-    for (size_t r0 = 0; r0 < n; r0 += TILE) {
-      size_t r1 = r0 + TILE < n ? r0 + TILE : n;
-      for (size_t c = c0; c < c1; c++) {
-        size_t from = c * leaf->cols + row;
-        if (leaf->dtype == ORION_FP32 && dtype == ORION_FP16) {
-          const float *x = (const float *)leaf->bytes + from;
-          for (size_t r = r0; r < r1; r++) ((orion_half *)out)[r * cols + c] = orion_float_to_half(x[r]);
-        } else if (leaf->dtype == ORION_FP32 && dtype == ORION_FP32) {
-          const float *x = (const float *)leaf->bytes + from;
-          for (size_t r = r0; r < r1; r++) ((float *)out)[r * cols + c] = x[r];
-        } else {
-          for (size_t r = r0; r < r1; r++) {
-            orion_store_double(dtype, out, r * cols + c, orion_load_double(leaf->dtype, leaf->bytes, from + r));
-          }
-        }
+// n rows of a node (of its columns when turned) as elements of `dtype`, a carrier. Row r starts at out + r * stride
+// elements.
+typedef struct request {
+  bool turned;
+  orion_dtype dtype;
+  size_t first, n;
+  char *out;
+  size_t stride;
+} request;
+
+static orion_status eval(const orion_data *x, request q, orion_error *err);
+
+static size_t width(const orion_data *x, bool turned) { return turned ? x->rows : x->cols; }
+static char *row_of(const request *q, size_t r) { return q->out + r * q->stride * width_of(q->dtype); }
+
+static void eval_leaf(const orion_data *x, const request *q) {
+  if (!q->turned) {
+    if (q->stride == x->cols) {
+      convert(q->dtype, q->out, x->dtype, x->bytes, q->first * x->cols, q->n * x->cols);
+      return;
+    }
+    for (size_t r = 0; r < q->n; r++) {
+      convert(q->dtype, row_of(q, r), x->dtype, x->bytes, (q->first + r) * x->cols, x->cols);
+    }
+    return;
+  }
+  // Tiles of the leaf are converted as they lie and then turned into place.
+  _Alignas(64) char tile[ORION_TURN_TILE * ORION_TURN_TILE * 8];
+  size_t w = width_of(q->dtype);
+  for (size_t c0 = 0; c0 < x->rows; c0 += ORION_TURN_TILE) {
+    size_t cols = x->rows - c0 < ORION_TURN_TILE ? x->rows - c0 : ORION_TURN_TILE;
+    for (size_t r0 = 0; r0 < q->n; r0 += ORION_TURN_TILE) {
+      size_t rows = q->n - r0 < ORION_TURN_TILE ? q->n - r0 : ORION_TURN_TILE;
+      for (size_t c = 0; c < cols; c++) {
+        convert(q->dtype, tile + c * ORION_TURN_TILE * w, x->dtype, x->bytes, (c0 + c) * x->cols + q->first + r0, rows);
       }
+      orion_turn_tile(row_of(q, r0) + c0 * w, q->stride, tile, rows, cols, w);
     }
   }
 }
 
-// Whether reading x as `dtype` may skip the conversion to x's own dtype: a cast that loses nothing on the way, or none.
-static bool widens(orion_dtype from, orion_dtype to) {
-  return from == to || (to == ORION_FP32 && (from == ORION_FP16 || from == ORION_BF16)) || to == ORION_FP64;
+// Scratch for as many rows as fit a block; *out_rows of them, at least one.
+typedef struct scratch {
+  char *bytes;
+  size_t size, rows;
+} scratch;
+
+static orion_status take_scratch(size_t row_bytes, size_t n, scratch *s, orion_error *err) {
+  s->rows = row_bytes ? BLOCK_BYTES / row_bytes : n;
+  if (s->rows < 1) s->rows = 1;
+  if (s->rows > n) s->rows = n;
+  if (!orion_mul_ok(s->rows, row_bytes, &s->size)) return ORION_OOM(err, "constant");
+  s->bytes = orion_alloc_aligned(NULL, s->size, ORION_ALIGN_CACHE);
+  return s->bytes ? ORION_OK : ORION_OOM(err, "constant");
 }
 
-static orion_status read_rows(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                              orion_error *err);
+// Values held in `from` land in the request's rows [r, r + m) as x's own dtype would hold them, then as the request's.
+static void deliver(const orion_data *x, const request *q, size_t r, size_t m, orion_dtype from, char *values) {
+  size_t w = width(x, q->turned), n = m * w;
+  if (narrow(x->dtype)) {  // its range, in the carrier's bytes
+    char packed[64];
+    for (size_t i = 0; i < n; i++) {
+      orion_store_int(x->dtype, packed, 0, orion_load_int(from, values, i));
+      orion_store_int(from, values, i, orion_load_int(x->dtype, packed, 0));
+    }
+  }
+  if (q->stride == w) {
+    convert(q->dtype, row_of(q, r), from, values, 0, n);
+  } else {
+    for (size_t i = 0; i < m; i++) convert(q->dtype, row_of(q, r + i), from, values, i * w, w);
+  }
+}
 
-// All elements of x in a fresh buffer of x's dtype; the caller frees *out_size bytes.
-static orion_status read_whole(const orion_data *x, void **out, size_t *out_size, orion_error *err) {
-  *out_size = bytes_of(x->dtype, orion_data_elements(x));
-  *out = orion_alloc_aligned(NULL, *out_size, ORION_ALIGN_CACHE);
-  if (!*out) return ORION_OOM(err, "constant");
-  orion_status status = read_rows(x, x->dtype, 0, x->rows, *out, err);
-  if (status != ORION_OK) orion_free_aligned(NULL, *out, *out_size, ORION_ALIGN_CACHE);
+static orion_status eval_cast(const orion_data *x, request q, orion_error *err) {
+  const orion_data *source = x->sources[0];
+  bool direct = q.dtype == x->dtype || widens(source->dtype, x->dtype);
+  if (direct) return eval(source, q, err);
+  orion_dtype own = carrier(x->dtype);
+  size_t w = width(x, q.turned);
+  scratch s = {0};
+  ORION_TRY(take_scratch(w * width_of(own), q.n, &s, err));
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r += s.rows) {
+    size_t m = q.n - r < s.rows ? q.n - r : s.rows;
+    status = eval(source, (request){q.turned, own, q.first + r, m, s.bytes, w}, err);
+    if (status == ORION_OK) deliver(x, &q, r, m, own, s.bytes);
+  }
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
   return status;
 }
 
-static orion_status read_transpose(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                                   orion_error *err) {
-  const orion_data *source = x->sources[0];
-  // transpose(cast(leaf)) reads the leaf; the cast is the conversion on the way out if nothing is rounded twice.
-  const orion_data *leaf = source;
-  if (leaf->kind == ORION_DATA_CAST && leaf->sources[0]->kind == ORION_DATA_BYTES && leaf->dtype == dtype) {
-    leaf = leaf->sources[0];
-  }
-  if (leaf->kind == ORION_DATA_BYTES && simple(leaf->dtype)) {
-    read_transposed_leaf(leaf, dtype, row, n, out);
-    return ORION_OK;
-  }
-  void *whole;
-  size_t size;
-  ORION_TRY(read_whole(source, &whole, &size, err));
-  orion_data view = *source;
-  view.kind = ORION_DATA_BYTES;
-  view.bytes = whole;
-  if (simple(view.dtype)) {
-    read_transposed_leaf(&view, dtype, row, n, out);
-  } else {
-    for (size_t r = 0; r < n; r++) {
-      for (size_t c = 0; c < x->cols; c++) {
-        double v = orion_load_double(view.dtype, whole, c * view.cols + row + r);
-        orion_store_double(dtype, out, r * x->cols + c, v);
+// Computed in fp32, then rounded to x's dtype.
+static orion_status eval_scale(const orion_data *x, request q, orion_error *err) {
+  orion_dtype own = carrier(x->dtype);
+  size_t w = width(x, q.turned);
+  bool in_place = q.dtype == ORION_FP32 && own == ORION_FP32;
+  scratch s = {0};
+  ORION_TRY(take_scratch(w * (sizeof(float) + 8), q.n, &s, err));
+  float *values = (float *)s.bytes;
+  char *rounded = s.bytes + s.rows * w * sizeof(float);
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r += s.rows) {
+    size_t m = q.n - r < s.rows ? q.n - r : s.rows;
+    status = eval(x->sources[0], (request){q.turned, ORION_FP32, q.first + r, m, s.bytes, w}, err);
+    for (size_t i = 0; status == ORION_OK && i < m; i++) {
+      float *line = values + i * w;
+      if (x->n_scale == 1 || !q.turned) {
+        float k = x->scale[x->n_scale == 1 ? 0 : q.first + r + i];
+        for (size_t c = 0; c < w; c++) line[c] *= k;
+      } else {
+        for (size_t c = 0; c < w; c++) line[c] *= x->scale[c];
       }
     }
+    if (status != ORION_OK) break;
+    if (!in_place) convert(own, rounded, ORION_FP32, values, 0, m * w);
+    deliver(x, &q, r, m, own, in_place ? s.bytes : rounded);
   }
-  orion_free_aligned(NULL, whole, size, ORION_ALIGN_CACHE);
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
+  return status;
+}
+
+// Rows picked along the request's rows: runs of neighbours together, since a turned row costs dear alone.
+static orion_status pick_rows(const orion_data *x, request q, orion_error *err) {
+  for (size_t r = 0, run; r < q.n; r += run) {
+    const uint32_t *at = x->index + q.first + r;
+    for (run = 1; r + run < q.n && at[run] == at[0] + run; run++) continue;
+    ORION_TRY(eval(x->sources[0], (request){q.turned, q.dtype, at[0], run, row_of(&q, r), q.stride}, err));
+  }
   return ORION_OK;
 }
 
-// Cast: through the source's rows, rounded to x's dtype and then to the dtype asked for.
-static orion_status read_cast(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                              orion_error *err) {
-  const orion_data *source = x->sources[0];
-  if (dtype == x->dtype && source->kind == ORION_DATA_TRANSPOSE && source->sources[0]->kind == ORION_DATA_BYTES) {
-    return read_transpose(source, dtype, row, n, out, err);
+// Elements picked within each of the request's rows.
+static orion_status pick_within(const orion_data *x, request q, orion_error *err) {
+  size_t from = width(x->sources[0], q.turned), to = width(x, q.turned), w = width_of(q.dtype);
+  scratch s = {0};
+  ORION_TRY(take_scratch(from * w, q.n, &s, err));
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r += s.rows) {
+    size_t m = q.n - r < s.rows ? q.n - r : s.rows;
+    status = eval(x->sources[0], (request){q.turned, q.dtype, q.first + r, m, s.bytes, from}, err);
+    for (size_t i = 0; status == ORION_OK && i < m; i++) {
+      char *out = row_of(&q, r + i);
+      const char *line = s.bytes + i * from * w;
+      for (size_t c = 0; c < to; c++) memcpy(out + c * w, line + x->index[c] * w, w);
+    }
   }
-  if (dtype == x->dtype && source->kind == ORION_DATA_BYTES) {
-    convert(dtype, out, source->dtype, source->bytes, row * x->cols, n * x->cols);
-    return ORION_OK;
-  }
-  if (widens(source->dtype, x->dtype) && widens(x->dtype, dtype)) return read_rows(source, dtype, row, n, out, err);
-  size_t source_row = bytes_of(source->dtype, x->cols), own_row = bytes_of(x->dtype, x->cols);
-  size_t per_row = source_row > own_row ? source_row : own_row;
-  size_t step = simple(source->dtype) && simple(x->dtype) && per_row ? BLOCK_BYTES / per_row : n;
-  if (step < 1) step = 1;
-  if (step > n) step = n;
-  size_t a_size = bytes_of(source->dtype, step * x->cols), b_size = bytes_of(x->dtype, step * x->cols);
-  char *a = orion_alloc(NULL, a_size, 1), *b = orion_alloc(NULL, b_size, 1);
-  orion_status status = a && b ? ORION_OK : ORION_OOM(err, "constant");
-  for (size_t r = 0; status == ORION_OK && r < n; r += step) {
-    size_t m = n - r < step ? n - r : step;
-    status = read_rows(source, source->dtype, row + r, m, a, err);
-    if (status != ORION_OK) break;
-    convert(x->dtype, b, source->dtype, a, 0, m * x->cols);
-    convert(dtype, (char *)out + bytes_of(dtype, r * x->cols), x->dtype, b, 0, m * x->cols);
-  }
-  orion_free(NULL, a, a_size, 1);
-  orion_free(NULL, b, b_size, 1);
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
   return status;
 }
 
-static orion_status read_scale(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                               orion_error *err) {
-  float *line = orion_alloc(NULL, x->cols, sizeof *line);
-  void *rounded = orion_alloc(NULL, x->cols, 8);
-  orion_status status = line && rounded ? ORION_OK : ORION_OOM(err, "constant");
-  for (size_t r = 0; status == ORION_OK && r < n; r++) {
-    status = read_rows(x->sources[0], ORION_FP32, row + r, 1, line, err);
-    if (status != ORION_OK) break;
-    float k = x->scale[x->n_scale == 1 ? 0 : row + r];
-    for (size_t c = 0; c < x->cols; c++) line[c] *= k;
-    convert(x->dtype, rounded, ORION_FP32, line, 0, x->cols);
-    convert(dtype, (char *)out + bytes_of(dtype, r * x->cols), x->dtype, rounded, 0, x->cols);
-  }
-  orion_free(NULL, line, x->cols, sizeof *line);
-  orion_free(NULL, rounded, x->cols, 8);
-  return status;
-}
-
-static orion_status read_cols(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                              orion_error *err) {
-  const orion_data *source = x->sources[0];
-  size_t w = orion_dtype_bits(dtype) / 8, size = bytes_of(dtype, source->cols);
-  char *line = orion_alloc(NULL, size, 1);
-  orion_status status = line ? ORION_OK : ORION_OOM(err, "constant");
-  for (size_t r = 0; status == ORION_OK && r < n; r++) {
-    status = read_rows(source, dtype, row + r, 1, line, err);
-    if (status != ORION_OK) break;
-    char *to = (char *)out + r * x->cols * w;
-    for (size_t c = 0; c < x->cols; c++) memcpy(to + c * w, line + x->index[c] * w, w);
-  }
-  orion_free(NULL, line, size, 1);
-  return status;
-}
-
-static orion_status read_join(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                              orion_error *err) {
-  size_t start = 0, done = 0;
-  for (size_t i = 0; i < x->n_sources && done < n; i++) {
+static orion_status eval_join(const orion_data *x, request q, orion_error *err) {
+  size_t start = 0;
+  for (size_t i = 0; i < x->n_sources; i++) {
     const orion_data *part = x->sources[i];
-    size_t at = row + done;
-    if (at < start + part->rows) {
-      size_t m = start + part->rows - at;
-      if (m > n - done) m = n - done;
-      ORION_TRY(read_rows(part, dtype, at - start, m, (char *)out + bytes_of(dtype, done * x->cols), err));
-      done += m;
+    if (q.turned) {  // side by side
+      char *out = q.out + start * width_of(q.dtype);
+      ORION_TRY(eval(part, (request){true, q.dtype, q.first, q.n, out, q.stride}, err));
+    } else {
+      size_t begin = q.first > start ? q.first : start, end = start + part->rows;
+      if (end > q.first + q.n) end = q.first + q.n;
+      if (begin < end) {
+        request sub = {false, q.dtype, begin - start, end - begin, row_of(&q, begin - q.first), q.stride};
+        ORION_TRY(eval(part, sub, err));
+      }
     }
     start += part->rows;
   }
   return ORION_OK;
 }
 
-static orion_status read_pad(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                             orion_error *err) {
+static orion_status eval_pad(const orion_data *x, request q, orion_error *err) {
   const orion_data *source = x->sources[0];
-  size_t w = orion_dtype_bits(dtype) / 8;
-  memset(out, 0, n * x->cols * w);
-  for (size_t r = 0; r < n && row + r < source->rows; r++) {
-    ORION_TRY(read_rows(source, dtype, row + r, 1, (char *)out + r * x->cols * w, err));
+  size_t have = q.turned ? source->cols : source->rows, inner = width(source, q.turned), w = width_of(q.dtype);
+  size_t n = q.first >= have ? 0 : have - q.first < q.n ? have - q.first : q.n;
+  for (size_t r = 0; r < q.n; r++) {
+    size_t from = r < n ? inner : 0;
+    memset(row_of(&q, r) + from * w, 0, (width(x, q.turned) - from) * w);
   }
-  return ORION_OK;
+  q.n = n;
+  return eval(source, q, err);
 }
 
-static orion_status read_rows(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
-                              orion_error *err) {
-  if (n == 0 || x->cols == 0) return ORION_OK;
+static orion_status eval(const orion_data *x, request q, orion_error *err) {
+  if (q.n == 0 || width(x, q.turned) == 0) return ORION_OK;
   switch (x->kind) {
-    case ORION_DATA_BYTES: convert(dtype, out, x->dtype, x->bytes, row * x->cols, n * x->cols); return ORION_OK;
-    case ORION_DATA_CAST: return read_cast(x, dtype, row, n, out, err);
-    case ORION_DATA_TRANSPOSE: return read_transpose(x, dtype, row, n, out, err);
-    case ORION_DATA_SCALE: return read_scale(x, dtype, row, n, out, err);
-    case ORION_DATA_ROWS:
-      for (size_t r = 0, run; r < n; r += run) {  // neighbours together: rows of a transpose cost dear one by one
-        const uint32_t *at = x->index + row + r;
-        for (run = 1; r + run < n && at[run] == at[0] + run; run++) continue;
-        ORION_TRY(read_rows(x->sources[0], dtype, at[0], run, (char *)out + bytes_of(dtype, r * x->cols), err));
-      }
-      return ORION_OK;
-    case ORION_DATA_COLS: return read_cols(x, dtype, row, n, out, err);
-    case ORION_DATA_JOIN: return read_join(x, dtype, row, n, out, err);
-    case ORION_DATA_PAD: return read_pad(x, dtype, row, n, out, err);
+    case ORION_DATA_BYTES: eval_leaf(x, &q); return ORION_OK;
+    case ORION_DATA_CAST: return eval_cast(x, q, err);
+    case ORION_DATA_TRANSPOSE: q.turned = !q.turned; return eval(x->sources[0], q, err);
+    case ORION_DATA_SCALE: return eval_scale(x, q, err);
+    case ORION_DATA_ROWS: return q.turned ? pick_within(x, q, err) : pick_rows(x, q, err);
+    case ORION_DATA_COLS: return q.turned ? pick_rows(x, q, err) : pick_within(x, q, err);
+    case ORION_DATA_JOIN: return eval_join(x, q, err);
+    case ORION_DATA_PAD: return eval_pad(x, q, err);
   }
   return ORION_FAIL(err, ORION_INTERNAL, "constant: unknown node kind %d", (int)x->kind);
 }
 
 orion_status orion_data_read(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
                              orion_error *err) {
-  return read_rows(x, dtype, row, n, out, err);
+  if (!narrow(dtype)) return eval(x, (request){false, dtype, row, n, out, x->cols}, err);
+  size_t elements = n * x->cols, packed;
+  if (x->kind == ORION_DATA_BYTES && x->dtype == dtype && row == 0) {
+    if (orion_dtype_bytes(dtype, elements, &packed) && packed) memcpy(out, x->bytes, packed);
+    return ORION_OK;
+  }
+  orion_dtype wide = carrier(dtype);
+  char *bytes = orion_alloc(NULL, elements, 1);
+  if (!bytes) return ORION_OOM(err, "constant");
+  orion_status status = eval(x, (request){false, wide, row, n, bytes, x->cols}, err);
+  if (status == ORION_OK) {
+    if (orion_dtype_bytes(dtype, elements, &packed)) memset(out, 0, packed);
+    for (size_t i = 0; i < elements; i++) orion_store_int(dtype, out, i, orion_load_int(wide, bytes, i));
+  }
+  orion_free(NULL, bytes, elements, 1);
+  return status;
 }
 
 void orion_data_forget_pages(const orion_data *x) {

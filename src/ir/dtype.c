@@ -106,7 +106,11 @@ void orion_store_int(orion_dtype d, void *array, size_t i, int64_t v) {
   unsigned bits = orion_dtype_bits(d);
   char cls = orion_dtype_class(d);
   if (cls == 'f') {
-    orion_store_double(d, array, i, (double)v);
+    // Beyond 2^53 the low bits shrink to one that only says whether they were zero: the double is exact enough to round
+    // from once more.
+    int64_t low = v & 2047, exact = v > 1LL << 53 || v < -(1LL << 53) ? (v - low) | (low ? 1024 : 0) : v;
+    if (d == ORION_FP64) exact = v;
+    orion_store_double(d, array, i, (double)exact);
     return;
   }
   if (cls == 'b') v = v != 0;
@@ -128,27 +132,28 @@ void orion_store_int(orion_dtype d, void *array, size_t i, int64_t v) {
   }
 }
 
-// double -> half with a single rounding: through float only when that step is exact or cannot hide a tie. Rounding to
-// odd in the float keeps the sticky information.
-static orion_half double_to_half(double v) {
+// A float from which rounding on to 16 bits gives what rounding v would: inexact values are rounded to odd, so that the
+// last bit says "and a little more" and no false tie arises.
+static float to_odd_float(double v) {
   float f = (float)v;
-  if (!isnan(v) && isfinite(f) && (double)f != v) {
-    uint32_t bits = orion_float_to_bits(f);
-    bool bigger = fabs((double)f) > fabs(v);
-    if (bigger) bits--;  // truncate towards zero
-    bits |= 1;           // then make it odd: inexact
-    f = orion_bits_to_float(bits);
-  }
-  return orion_float_to_half(f);
+  if (isnan(v) || isinf(f) || (double)f == v) return f;
+  uint32_t bits = orion_float_to_bits(f);
+  if (fabs((double)f) > fabs(v)) bits--;  // truncate towards zero
+  return orion_bits_to_float(bits | 1);
 }
 
 void orion_store_double(orion_dtype d, void *array, size_t i, double v) {
   switch (d) {
-    case ORION_FP16: { STORE(orion_half, double_to_half(v)); break; }
-    case ORION_BF16: { STORE(orion_bf16, orion_float_to_bf16((float)v)); break; }
+    case ORION_FP16: { STORE(orion_half, orion_float_to_half(to_odd_float(v))); break; }
+    case ORION_BF16: { STORE(orion_bf16, orion_float_to_bf16(to_odd_float(v))); break; }
     case ORION_FP32: { STORE(float, v); break; }
     case ORION_FP64: { STORE(double, v); break; }
     case ORION_BOOL: { STORE(uint8_t, v != 0); break; }
+    case ORION_UINT64: {
+      double r = nearbyint(v);
+      STORE(uint64_t, !(r > 0) ? 0 : r >= 0x1p64 ? UINT64_MAX : (uint64_t)r);
+      break;
+    }
     default: {
       double r = nearbyint(v);  // ties to even in the default rounding mode
       orion_store_int(d, array, i, isnan(v) ? 0 : r >= 0x1p63 ? INT64_MAX : r <= -0x1p63 ? INT64_MIN : (int64_t)r);

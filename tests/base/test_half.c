@@ -106,12 +106,43 @@ static void bfloat16_rounds_to_nearest_even(void **state) {
   for (int i = 0; i < 1000000; i++) check_bf16(orion_bits_to_float(orion_rng_u32(&rng)));
 }
 
+// Every upper half of a binary32 with a few lower ones (so every exponent, ties and NaN payloads), at odd lengths and
+// from unaligned memory.
+static void bulk_conversions_give_the_same_bits(void **state) {
+  static const uint32_t lows[] = {0, 1, 0xfff, 0x1000, 0x1001, 0x2000, 0x3000, 0xffff};
+  enum { N = 65536 };
+  char *in = malloc(N * 4 + 1);
+  orion_half *fast = malloc(N * 2), *plain = malloc(N * 2);
+  float *wide = malloc(N * 4), *wide_plain = malloc(N * 4);
+  for (size_t k = 0; k < sizeof lows / sizeof *lows; k++) {
+    for (uint32_t i = 0; i < N; i++) {
+      uint32_t bits = i << 16 | lows[k];
+      memcpy(in + 1 + i * 4, &bits, 4);
+    }
+    size_t n = N - k;
+    orion_floats_to_half(fast, in + 1, n);
+    orion_floats_to_half_portable(plain, in + 1, n);
+    assert_memory_equal(fast, plain, n * 2);
+    for (uint32_t i = 0; i < n; i++) assert_int_equal(fast[i], orion_float_to_half(orion_bits_to_float(i << 16 | lows[k])));
+  }
+  for (uint32_t i = 0; i < N; i++) memcpy(in + 1 + i * 2, &(uint16_t){(uint16_t)i}, 2);
+  orion_half_to_floats(wide, in + 1, N - 3);
+  orion_half_to_floats_portable(wide_plain, in + 1, N - 3);
+  assert_memory_equal(wide, wide_plain, (N - 3) * 4);
+  free(in);
+  free(fast);
+  free(plain);
+  free(wide);
+  free(wide_plain);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_half_has_its_value_and_comes_back),
       cmocka_unit_test(floats_round_to_the_nearest_half),
       cmocka_unit_test(ties_and_their_neighbours_round_right),
       cmocka_unit_test(bfloat16_rounds_to_nearest_even),
+      cmocka_unit_test(bulk_conversions_give_the_same_bits),
   };
   return cmocka_run_group_tests_name("half", tests, NULL, NULL);
 }

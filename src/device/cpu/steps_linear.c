@@ -1,0 +1,204 @@
+// Matrix products with constant weights: y [T, N] = x [T, K] W [N, K]^T + bias, for `linear` and for `matmul` by a constant.
+// Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and stores.
+//
+// Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): pieces of ROWS
+// rows by COLS columns, whose block of x stays in the second-level cache.
+#include "device/cpu/build.h"
+
+enum { ROWS = 128, FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, MANY_PANELS = 8 };
+
+typedef struct linear_step {
+  size_t rows, n, k, x_stride, panels, grain, row_blocks;
+  uint32_t weights;
+  orion_kernel_type type;
+  bool bias;                 // in[1]
+  bool direct;               // the kernel writes the result itself
+  size_t y_stride;
+  const orion_chain *chain;
+} linear_step;
+
+typedef struct linear_run {
+  const orion_cpu_exec *x;
+  const orion_cpu_step *s;
+} linear_run;
+
+static void store_tile(const linear_run *r, const linear_step *d, size_t row, size_t rows, size_t c0, size_t c1,
+                       const float *tile, size_t stride, float *scratch) {
+  for (size_t i = 0; i < rows; i++) {
+    for (size_t c = c0; c < c1; c += ORION_CPU_TILE) {
+      size_t n = c1 - c < ORION_CPU_TILE ? c1 - c : ORION_CPU_TILE;
+      orion_chain_span(r->x, d->chain, row + i, c, n, tile + i * stride + (c - c0), scratch);
+    }
+  }
+}
+
+static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const linear_run *r = ctx;
+  const linear_step *d = r->s->data;
+  const orion_cpu_exec *x = r->x;
+  const float *in = orion_cpu_at(x, &r->s->in[0]);
+  const float *bias = d->bias ? orion_cpu_at(x, &r->s->in[1]) : NULL;
+  orion_panels w = {x->base[d->weights], d->type, d->n, d->k};
+  size_t groups = (d->panels + d->grain - 1) / d->grain;
+  float *tile = orion_cpu_scratch(x, worker);
+  for (size_t i = begin; i < end; i++) {
+    size_t block = i / groups, p0 = i % groups * d->grain;
+    size_t p1 = p0 + d->grain < d->panels ? p0 + d->grain : d->panels;
+    size_t t0 = block * ROWS, rows = d->rows - t0 < ROWS ? d->rows - t0 : ROWS;
+    size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < d->n ? p1 * ORION_PANEL_ROWS : d->n;
+    if (d->direct) {
+      float *y = orion_cpu_at(x, &r->s->out[0]);
+      x->k->linear(y + t0 * d->y_stride, d->y_stride, in + t0 * d->x_stride, d->x_stride, rows, &w, bias, p0, p1);
+      continue;
+    }
+    size_t stride = d->grain * ORION_PANEL_ROWS;
+    x->k->linear(tile - c0, stride, in + t0 * d->x_stride, d->x_stride, rows, &w, bias, p0, p1);
+    size_t tall = d->rows < ROWS ? d->rows : ROWS;
+    store_tile(r, d, t0, rows, c0, c1, tile, stride, tile + tall * stride);
+  }
+}
+
+static orion_status run_linear(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
+  const linear_step *d = s->data;
+  linear_run r = {x, s};
+  size_t groups = (d->panels + d->grain - 1) / d->grain;
+  orion_cpu_for(x, groups * d->row_blocks, 1, d->rows * d->n * d->k / 8, linear_piece, &r);
+  return ORION_OK;
+}
+
+// Rows of x: leading dimensions that one stride walks, floats, columns in a row.
+static orion_status rows_of(orion_cpu_build *b, orion_cpu_view *x, size_t *out_stride, orion_error *err) {
+  bool even = x->dtype == ORION_FP32 && (x->strides[x->rank - 1] == 1 || x->dims[x->rank - 1] == 1);
+  int64_t stride = 0, next = 0;
+  for (int i = x->rank - 2; i >= 0 && even; i--) {
+    if (x->dims[i] == 1) continue;
+    if (!stride) {
+      stride = x->strides[i];
+      even = stride > 0;
+    } else {
+      even = x->strides[i] == next;
+    }
+    next = x->strides[i] * x->dims[i];
+  }
+  if (!even) {
+    orion_cpu_view packed = *x;
+    ORION_TRY(orion_cpu_new_view(b, ORION_FP32, x->rank, x->dims, &packed, err));
+    ORION_TRY(orion_cpu_add_copy(b, x, &packed, err));
+    *x = packed;
+    stride = x->dims[x->rank - 1];
+  }
+  *out_stride = (size_t)(stride ? stride : x->dims[x->rank - 1]);
+  return ORION_OK;
+}
+
+// Whether the chain only stores, to floats in rows that the kernel can write itself.
+static bool is_direct(const orion_chain *c, size_t n, size_t *out_stride) {
+  if (c->n_instrs || c->out.dtype != ORION_FP32 || c->out.strides[c->rank - 1] != 1 || c->rank > 2) return false;
+  *out_stride = c->rank == 2 ? (size_t)c->out.strides[0] : n;
+  return c->rank == 1 || c->out.strides[0] > 0;
+}
+
+static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, orion_ref bias,
+                                     const orion_cpu_panels_ref *w, orion_cpu_view x, const orion_cpu_epilogue *e,
+                                     orion_error *err) {
+  linear_step *d = orion_cpu_data(b, sizeof *d);
+  if (!d) return ORION_OOM(err, "plan");
+  ORION_TRY(rows_of(b, &x, &d->x_stride, err));
+  d->rows = w->cols ? orion_cpu_elements(&x) / w->cols : 0;
+  d->n = w->rows;
+  d->k = w->cols;
+  d->weights = w->buffer;
+  d->type = w->type;
+  d->panels = orion_panel_count(d->n);
+  d->row_blocks = (d->rows + ROWS - 1) / ROWS;
+  size_t panel_bytes = d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type) + 1;
+  size_t grain = (PIECE_BYTES / panel_bytes) & ~(size_t)3;
+  d->grain = d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
+  d->chain = e->chain;
+  d->direct = is_direct(e->chain, d->n, &d->y_stride);
+  orion_cpu_view ins[ORION_CHAIN_OPERANDS + 2] = {x};
+  uint32_t n_in = 1;
+  if (bias != ORION_NONE) {
+    ORION_TRY(orion_cpu_ref_view(b, bias, &ins[1], err));
+    if (orion_cpu_elements(&ins[1]) != d->n) return ORION_FAIL(err, ORION_FORMAT, "bias does not fit the weight");
+    ORION_TRY(orion_cpu_to_f32(b, &ins[1], err));
+    d->bias = true;
+    n_in = 2;
+  }
+  for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
+  size_t tall = d->rows < ROWS ? d->rows : ROWS;
+  orion_cpu_step step = {.run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out,
+                         .data = d};
+  step.scratch = d->direct ? 0 : tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
+  return orion_cpu_add_step(b, &step, err);
+}
+
+// ---- what products look like ----
+
+typedef struct product_shape {
+  orion_ref x, w, bias;
+  bool transposed;     // w is [K, N]
+  size_t n, k;
+} product_shape;
+
+static bool flat_matrix(const orion_type *t) {
+  for (int i = 0; i + 2 < t->rank; i++) {
+    if (t->dims[i] != 1) return false;
+  }
+  return t->rank >= 2;
+}
+
+// linear, or matmul whose second factor is one matrix.
+static bool shape_of(const orion_cpu_build *b, const orion_op *op, product_shape *out) {
+  const orion_function *f = b->f;
+  *out = (product_shape){.x = orion_op_ref(op, "x"), .bias = ORION_NONE};
+  const orion_type *w;
+  if (op->code == ORION_OP_linear) {
+    out->w = orion_op_ref(op, "weight");
+    out->bias = orion_op_ref(op, "bias");
+  } else {
+    bool tx, ty;
+    out->w = orion_op_ref(op, "y");
+    if (!orion_op_bool(f, op, "transpose_x", &tx) || !orion_op_bool(f, op, "transpose_y", &ty) || tx) return false;
+    out->transposed = !ty;
+  }
+  w = orion_ref_type(f, out->w);
+  const orion_type *x = orion_ref_type(f, out->x);
+  if (!w || !x || x->rank < 1 || !flat_matrix(w) || !orion_type_is_static(w)) return false;
+  if (op->code == ORION_OP_matmul && (x->rank < 2 || w->rank > x->rank)) return false;
+  out->n = (size_t)w->dims[w->rank - (out->transposed ? 1 : 2)];
+  out->k = (size_t)w->dims[w->rank - (out->transposed ? 2 : 1)];
+  return true;
+}
+
+orion_status orion_cpu_emit_linear_product(orion_cpu_build *b, const orion_op *op, const orion_cpu_epilogue *e,
+                                           orion_error *err) {
+  product_shape p;
+  orion_cpu_panels_ref w;
+  orion_cpu_view x;
+  bool ok;
+  if (!shape_of(b, op, &p)) return ORION_FAIL(err, ORION_INTERNAL, "product");
+  ORION_TRY(orion_cpu_panels(b, p.w, p.transposed, 1, 0, p.n, p.k, &w, &ok, err));
+  if (!ok) return ORION_FAIL(err, ORION_INTERNAL, "weights are not constant");
+  ORION_TRY(orion_cpu_ref_view(b, p.x, &x, err));
+  return emit_panels_step(b, op, p.bias, &w, x, e, err);
+}
+
+// Whether the weights are known when compiling.
+static bool constant_weights(const orion_cpu_build *b, orion_ref w) {
+  return orion_cpu_ref_constant(b, w) || (!orion_ref_is_literal(w) && w != ORION_NONE && b->values[w].lazy);
+}
+
+static bool is_product(const orion_cpu_build *b, const orion_op *op) {
+  product_shape p;
+  return shape_of(b, op, &p) && constant_weights(b, p.w);
+}
+
+orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion_error *err) {
+  if (!is_product(b, op)) return orion_cpu_emit_matmul(b, op, err);
+  if (orion_cpu_may_wait(b, op)) {
+    b->values[op->results[0]].state = ORION_CPU_PENDING;
+    return ORION_OK;
+  }
+  return orion_cpu_force(b, op->results[0], NULL, err);
+}

@@ -1,0 +1,122 @@
+// Products of two run-time tensors: matmul with broadcast batches, and linear whose weight is not constant. Operands are
+// floats with any strides; halves are converted first.
+#include "device/cpu/build.h"
+
+enum { PIECE_ROWS = 64, PIECE_COLS = 256 };
+
+typedef struct matmul_step {
+  int batch_rank;
+  int64_t batch[ORION_MAX_RANK], xs[ORION_MAX_RANK], ys[ORION_MAX_RANK], os[ORION_MAX_RANK];
+  size_t batches, m, n, k;
+  orion_matrix a, b;          // strides only
+  bool bias, convert;         // result is not fp32: by way of scratch
+} matmul_step;
+
+typedef struct matmul_run {
+  const orion_cpu_exec *x;
+  const orion_cpu_step *s;
+  size_t row_blocks, col_blocks;
+} matmul_run;
+
+static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const matmul_run *r = ctx;
+  const orion_cpu_exec *x = r->x;
+  const matmul_step *d = r->s->data;
+  const orion_cpu_view *out = &r->s->out[0];
+  float *tile = orion_cpu_scratch(x, worker);
+  for (size_t i = begin; i < end; i++) {
+    size_t batch = i / (r->row_blocks * r->col_blocks), rest = i % (r->row_blocks * r->col_blocks);
+    size_t m0 = rest / r->col_blocks * PIECE_ROWS, n0 = rest % r->col_blocks * PIECE_COLS;
+    size_t m = d->m - m0 < PIECE_ROWS ? d->m - m0 : PIECE_ROWS, n = d->n - n0 < PIECE_COLS ? d->n - n0 : PIECE_COLS;
+    orion_matrix a = d->a, w = d->b;
+    a.data = (const float *)orion_cpu_at(x, &r->s->in[0]) + orion_cpu_row_offset(d->batch_rank, d->batch, d->xs, batch) +
+             m0 * a.row;
+    w.data = (const float *)orion_cpu_at(x, &r->s->in[1]) + orion_cpu_row_offset(d->batch_rank, d->batch, d->ys, batch) +
+             n0 * w.col;
+    int64_t at = orion_cpu_row_offset(d->batch_rank, d->batch, d->os, batch) + (int64_t)(m0 * d->n + n0);
+    float *y = d->convert ? tile : (float *)orion_cpu_at(x, out) + at;
+    size_t stride = d->convert ? n : d->n;
+    x->k->matmul(y, stride, a, w, m, n, d->k);
+    const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[2]) + n0 : NULL;
+    for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
+    for (size_t j = 0; d->convert && j < m; j++) {
+      orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + (int64_t)(j * d->n), 1, tile + j * n, n);
+    }
+  }
+}
+
+static orion_status run_matmul(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
+  const matmul_step *d = s->data;
+  matmul_run r = {x, s, (d->m + PIECE_ROWS - 1) / PIECE_ROWS, (d->n + PIECE_COLS - 1) / PIECE_COLS};
+  orion_cpu_for(x, d->batches * r.row_blocks * r.col_blocks, 1, d->batches * d->m * d->n * d->k / 8, matmul_piece, &r);
+  return ORION_OK;
+}
+
+// Floats in memory; strides may be anything that is not negative.
+static orion_status floats(orion_cpu_build *b, orion_cpu_view *v, orion_error *err) {
+  bool fine = v->dtype == ORION_FP32;
+  for (int i = 0; i < v->rank; i++) fine = fine && v->strides[i] >= 0;
+  return fine ? ORION_OK : orion_cpu_to_f32(b, v, err);
+}
+
+// Batch strides of an operand of a result with `rank` dimensions; `own` of the operand's are batch dimensions.
+static bool batch_strides(const orion_type *out, int batch_rank, const orion_cpu_view *v, int own, int64_t *strides) {
+  for (int i = 0; i < batch_rank; i++) {
+    int at = i - (batch_rank - own);
+    strides[i] = at < 0 || v->dims[at] == 1 ? 0 : v->strides[at];
+    if (at >= 0 && v->dims[at] != 1 && v->dims[at] != out->dims[i]) return false;
+  }
+  return own <= batch_rank;
+}
+
+orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err) {
+  bool linear = op->code == ORION_OP_linear, tx = false, ty = true;
+  orion_cpu_view in[3], out;
+  ORION_TRY(orion_cpu_arg(b, op, "x", &in[0], err));
+  ORION_TRY(orion_cpu_arg(b, op, linear ? "weight" : "y", &in[1], err));
+  if (!linear && (!orion_op_bool(b->f, op, "transpose_x", &tx) || !orion_op_bool(b->f, op, "transpose_y", &ty))) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "transpose_x and transpose_y must be constants");
+  }
+  if (!orion_dtype_is_float(in[0].dtype) || !orion_dtype_is_float(in[1].dtype)) return orion_cpu_emit_generic(b, op, err);
+  ORION_TRY(floats(b, &in[0], err));
+  ORION_TRY(floats(b, &in[1], err));
+  matmul_step *d = orion_cpu_data(b, sizeof *d);
+  if (!d) return ORION_OOM(err, "plan");
+  const orion_type *t = orion_cpu_result_type(b, op, 0);
+  int rx = in[0].rank, ry = in[1].rank;
+  bool row_x = rx == 1, col_y = ry == 1;  // vectors: [1, K] and [K, 1], the added dimension not in the result
+  int xm = row_x ? -1 : tx ? rx - 1 : rx - 2, xk = row_x ? 0 : tx ? rx - 2 : rx - 1;
+  int yn = col_y ? -1 : ty ? ry - 2 : ry - 1, yk = col_y ? 0 : ty ? ry - 1 : ry - 2;
+  d->m = xm < 0 ? 1 : (size_t)in[0].dims[xm];
+  d->n = yn < 0 ? 1 : (size_t)in[1].dims[yn];
+  d->k = (size_t)in[0].dims[xk];
+  if ((size_t)in[1].dims[yk] != d->k) return ORION_FAIL(err, ORION_FORMAT, "inner dimensions differ");
+  d->a = (orion_matrix){NULL, xm < 0 ? 0 : (size_t)in[0].strides[xm], (size_t)in[0].strides[xk]};
+  d->b = (orion_matrix){NULL, (size_t)in[1].strides[yk], yn < 0 ? 0 : (size_t)in[1].strides[yn]};
+  d->batch_rank = t->rank - (row_x ? 0 : 1) - (col_y ? 0 : 1);
+  if (!batch_strides(t, d->batch_rank, &in[0], row_x ? 0 : rx - 2, d->xs) ||
+      !batch_strides(t, d->batch_rank, &in[1], col_y ? 0 : ry - 2, d->ys)) {
+    return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
+  }
+  d->batches = 1;
+  for (int i = 0; i < d->batch_rank; i++) {
+    d->batch[i] = t->dims[i];
+    d->batches *= (size_t)t->dims[i];
+  }
+  int64_t stride = (int64_t)(d->m * d->n);
+  for (int i = d->batch_rank - 1; i >= 0; i--) {
+    d->os[i] = stride;
+    stride *= t->dims[i];
+  }
+  ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
+  d->convert = out.dtype != ORION_FP32;
+  uint32_t n_in = 2;
+  if (linear && orion_cpu_has(op, "bias")) {
+    ORION_TRY(orion_cpu_arg_f32(b, op, "bias", &in[2], err));
+    d->bias = true;
+    n_in = 3;
+  }
+  orion_cpu_step step = {.run = run_matmul, .kind = ORION_CPU_MATMUL, .n_in = n_in, .in = in, .n_out = 1, .out = &out,
+                         .data = d, .scratch = d->convert ? PIECE_ROWS * PIECE_COLS * sizeof(float) : 0};
+  return orion_cpu_add_step(b, &step, err);
+}

@@ -176,7 +176,8 @@ static orion_status mask_of(orion_cpu_build *b, const orion_op *op, const size_t
     orion_cpu_view floats;
     ORION_TRY(orion_cpu_to_packed(b, &m->mask, err));
     ORION_TRY(orion_cpu_new_view(b, ORION_FP32, m->mask.rank, m->mask.dims, &floats, err));
-    orion_cpu_step step = {.run = run_bool_mask, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1, .out = &floats};
+    orion_cpu_step step = {.run = run_bool_mask, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1,
+                           .out = &floats};
     ORION_TRY(orion_cpu_add_step(b, &step, err));
     m->mask = floats;
   } else if (raw.dtype != ORION_FP32 || m->mask.strides[m->mask.rank - 1] != 1) {
@@ -187,7 +188,8 @@ static orion_status mask_of(orion_cpu_build *b, const orion_op *op, const size_t
   for (int i = 0; i < d->rank; i++) dims[i] = m->mask.dims[i];
   dims[d->rank] = (int64_t)d->blocks * 2;
   ORION_TRY(orion_cpu_new_view(b, ORION_INT32, d->rank + 1, dims, &m->lengths, err));
-  orion_cpu_step step = {.run = run_lengths, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1, .out = &m->lengths, .data = d};
+  orion_cpu_step step = {.run = run_lengths, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1,
+                         .out = &m->lengths, .data = d};
   ORION_TRY(orion_cpu_add_step(b, &step, err));
   b->masks = m;
   *out = m;

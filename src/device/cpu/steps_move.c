@@ -303,7 +303,9 @@ orion_status orion_cpu_emit_view(orion_cpu_build *b, const orion_op *op, orion_e
       }
       ORION_TRY(slice(b, op, &v, &out, err));
       for (int i = 0; i < t->rank; i++) {
-        if (out.rank != t->rank || out.dims[i] != t->dims[i]) return ORION_FAIL(err, ORION_FORMAT, "the slice has another shape than its result");
+        if (out.rank != t->rank || out.dims[i] != t->dims[i]) {
+          return ORION_FAIL(err, ORION_FORMAT, "the slice has another shape than its result");
+        }
       }
       orion_cpu_alias(b, op, 0, &out);
       return ORION_OK;
@@ -339,7 +341,9 @@ orion_status orion_cpu_emit_concat(orion_cpu_build *b, const orion_op *op, orion
   int64_t axis, at = 0;
   orion_cpu_view out;
   ORION_TRY(orion_cpu_axis(b, op, "axis", t->rank, &axis, err));
-  if (!stack && !orion_op_bool(b->f, op, "interleave", &interleave)) return ORION_FAIL(err, ORION_UNSUPPORTED, "interleave must be constant");
+  if (!stack && !orion_op_bool(b->f, op, "interleave", &interleave)) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "interleave must be constant");
+  }
   if (!values) return ORION_FAIL(err, ORION_FORMAT, "argument values is missing");
   ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
   for (uint32_t i = 0; i < values->n_refs; i++) {

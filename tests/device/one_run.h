@@ -3,6 +3,7 @@
 #define TEST_DEVICE_ONE_RUN_H
 
 #include "device/layout.h"
+#include "ir/builder.h"
 #include "ir/infer.h"
 #include "mil/mil.h"
 #include "orion/device.h"
@@ -58,6 +59,26 @@ static inline void one_run_ints(one_run *r, size_t io, const int32_t *v) {
 
 static inline void one_run_read(one_run *r, size_t io, float *out) {
   orion_layout_to_floats(orion_surface_layout(r->surfaces[io]), orion_surface_lock(r->surfaces[io]), out);
+}
+
+// y = x w, w [n, n] of ones.
+static inline orion_program *one_run_linear(int64_t n) {
+  orion_error err;
+  orion_program *p;
+  orion_function *f;
+  void *bytes;
+  const int64_t rows[] = {1, n}, square[] = {n, n};
+  assert_ok(orion_program_create(NULL, NULL, &p, &err), &err);
+  assert_ok(orion_program_add_function(p, "main", "ios18", &f, &err), &err);
+  const orion_data *data = orion_data_new(p->data, ORION_FP16, (size_t)n, (size_t)n, &bytes);
+  for (size_t i = 0; i < (size_t)(n * n); i++) orion_store_double(ORION_FP16, bytes, i, 1);
+  orion_builder b;
+  orion_builder_init(&b, f);
+  orion_value_id x = orion_build_param(&b, "x", ORION_FP16, 2, rows);
+  orion_ref w = orion_build_weight(&b, "w", data, 2, square);
+  orion_build_output(&b, ORION_BUILD(&b, "y", ORION_OP_linear, {"x", x}, {"weight", w}), "y");
+  assert_ok(orion_builder_finish(&b, &err), &err);
+  return p;
 }
 
 #endif

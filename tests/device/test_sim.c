@@ -127,6 +127,44 @@ static void compressed_constants_can_be_updated(void **state) {
   one_run_close(&r);
 }
 
+static void shared_weights_are_updated_for_one_executable_only(void **state) {
+  orion_error err;
+  orion_program *p = one_run_linear(256);
+  const char *weight = NULL;
+  const orion_function *f = p->functions[0];
+  for (size_t v = 0; v < f->n_values; v++) {
+    if (f->values[v].type->rank == 2 && f->values[v].type->dims[0] == 256) weight = f->values[v].name;
+  }
+  test_heap heap;
+  test_heap_init(&heap);
+  one_run r;
+  orion_executable *second;
+  orion_bindings *b;
+  assert_ok(one_run_open(&r, &heap.allocator, "sim", 1, p, &err), &err);
+  size_t before = heap.live_bytes;
+  assert_ok(orion_device_compile(r.device, p, NULL, &second, &err), &err);
+  assert_true(heap.live_bytes - before < 256 * 256 * sizeof(float));
+  assert_ok(orion_bindings_create(second, &b, &err), &err);
+  assert_ok(orion_bind(b, "x", r.surfaces[0], &err), &err);
+  assert_ok(orion_bind(b, "y", r.surfaces[1], &err), &err);
+  float x[256], y[256];
+  for (int i = 0; i < 256; i++) x[i] = 0.5f;
+  one_run_floats(&r, 0, x);
+  static const uint16_t zeros[256 * 256];
+  assert_ok(orion_executable_update(second, weight, zeros, sizeof zeros, &err), &err);
+  assert_ok(orion_run(b, &err), &err);
+  one_run_read(&r, 1, y);
+  assert_true(y[0] == 0 && y[255] == 0);
+  assert_ok(orion_run(r.b, &err), &err);
+  one_run_read(&r, 1, y);
+  assert_true(y[0] == 128 && y[255] == 128);
+  orion_bindings_destroy(b);
+  orion_executable_release(second);
+  one_run_close(&r);
+  orion_program_destroy(p);
+  test_heap_deinit(&heap);
+}
+
 static const char overflow_text[] =
     "program(1.3)\n{\n  func main<ios18>(tensor<fp16, [2]> x) {\n"
     "    tensor<fp16, [2]> a = mul(x = x, y = x)[name = string(\"a\")];\n"
@@ -186,6 +224,7 @@ int main(void) {
       cmocka_unit_test(a_shape_of_the_run_must_be_the_declared_one),
       cmocka_unit_test(values_share_memory_only_after_their_last_use),
       cmocka_unit_test(compressed_constants_can_be_updated),
+      cmocka_unit_test(shared_weights_are_updated_for_one_executable_only),
       cmocka_unit_test(every_value_is_rounded_to_its_type_and_nan_is_not_hidden),
       cmocka_unit_test(what_it_lacks_is_said_with_its_place),
   };

@@ -28,6 +28,27 @@ static orion_status whole_life(void *ctx, const orion_allocator *a, orion_error 
   return status;
 }
 
+// Two executables that share a large constant, until one of them updates it.
+static orion_status shared_life(void *ctx, const orion_allocator *a, orion_error *err) {
+  one_run r;
+  static const uint16_t zeros[64 * 64];
+  const char *weight = "w";
+  orion_executable *second = NULL;
+  orion_status status = one_run_open(&r, a, "sim", 1, ctx, err);
+  if (status == ORION_OK) status = orion_device_compile(r.device, ctx, NULL, &second, err);
+  if (status == ORION_OK) status = orion_executable_update(second, weight, zeros, sizeof zeros, err);
+  if (status == ORION_OK) status = orion_run(r.b, err);
+  orion_executable_release(second);
+  one_run_close(&r);
+  return status;
+}
+
+static void failing_allocations_of_shared_constants_leak_nothing(void **state) {
+  orion_program *p = one_run_linear(64);
+  test_sweep_allocations(shared_life, p, 0);
+  orion_program_destroy(p);
+}
+
 static void failing_allocations_are_reported_and_leak_nothing(void **state) {
   orion_program *p = one_run_parse(text);
   test_sweep_allocations(whole_life, p, 0);
@@ -52,6 +73,7 @@ static void runs_allocate_nothing(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(failing_allocations_are_reported_and_leak_nothing),
+      cmocka_unit_test(failing_allocations_of_shared_constants_leak_nothing),
       cmocka_unit_test(runs_allocate_nothing),
   };
   return cmocka_run_group_tests_name("sim memory", tests, NULL, NULL);

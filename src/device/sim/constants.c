@@ -1,8 +1,11 @@
-// Constants: read once from the program's data, four bytes an element. What only constexpr_* operations read is freed
-// as soon as these are computed, and read again when one of them is updated.
+// Constants: read once from the program's data, four bytes an element. Large ones are shared by the executables of a
+// device (prefill and decode of one model) until one of them updates its own. What only constexpr_* operations read is
+// freed as soon as these are computed, and read again when one of them is updated.
 #include <string.h>
 
 #include "device/sim/plan.h"
+
+enum { SHARED_FROM = 4096 };  // elements; smaller ones are not worth looking up
 
 static const orion_allocator *allocator_of(const orion_sim_executable *e) { return e->base.device->allocator; }
 
@@ -32,6 +35,55 @@ static orion_status read_constant(const orion_sim_executable *e, const orion_sim
   orion_dtype as = orion_dtype_is_float(t->dtype) ? ORION_FP32 : ORION_INT32;
   return orion_data_read(c->data, as, 0, c->data->rows, t->data, err);
 }
+
+// ---- sharing ----
+
+static orion_status share(const orion_sim_executable *e, orion_sim_constant *c, orion_error *err) {
+  orion_sim_device *d = (orion_sim_device *)e->base.device;
+  orion_sim_shared *s = d->shared;
+  while (s && s->data != c->data) s = s->next;
+  if (!s) {
+    s = orion_alloc_zero(allocator_of(e), 1, sizeof *s);
+    if (!s) return ORION_OOM(err, "sim: constants");
+    orion_status status = give_memory(e, c->tensor, err);
+    if (status == ORION_OK) status = read_constant(e, c, err);
+    if (status != ORION_OK) {
+      orion_free(allocator_of(e), s, 1, sizeof *s);
+      return status;
+    }
+    *s = (orion_sim_shared){c->data, c->tensor->data, c->tensor->n, 0, d->shared};
+    d->shared = s;
+  }
+  s->users++;
+  c->shared = s;
+  c->tensor->data = s->memory;
+  return ORION_OK;
+}
+
+// Gives up the shared memory; the tensor has none afterwards.
+static void unshare(const orion_sim_executable *e, orion_sim_constant *c) {
+  orion_sim_device *d = (orion_sim_device *)e->base.device;
+  orion_sim_shared *s = c->shared, **link = &d->shared;
+  c->shared = NULL;
+  c->tensor->data = NULL;
+  if (--s->users > 0) return;
+  while (*link != s) link = &(*link)->next;
+  *link = s->next;
+  orion_free_aligned(allocator_of(e), s->memory, s->n * 4, ORION_ALIGN_CACHE);
+  orion_free(allocator_of(e), s, 1, sizeof *s);
+}
+
+// Before a shared constant changes: memory of its own, its present value in it.
+static orion_status make_own(const orion_sim_executable *e, orion_sim_constant *c, orion_error *err) {
+  void *own = orion_alloc_aligned(allocator_of(e), c->tensor->n * 4, ORION_ALIGN_CACHE);
+  if (!own) return ORION_OOM(err, "update");
+  memcpy(own, c->tensor->data, c->tensor->n * 4);
+  unshare(e, c);
+  c->tensor->data = own;
+  return ORION_OK;
+}
+
+// ---- compressed forms ----
 
 // Runs the constexpr_* operations, in order; their constants have memory only meanwhile.
 static orion_status fold(orion_sim_executable *e, orion_error *err) {
@@ -65,8 +117,12 @@ orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err)
                         orion_data_elements(c->data), c->tensor->n);
     }
     if (!c->kept) continue;
-    ORION_TRY(give_memory(e, c->tensor, err));
-    ORION_TRY(read_constant(e, c, err));
+    if (c->data && c->tensor->n >= SHARED_FROM) {
+      ORION_TRY(share(e, c, err));
+    } else {
+      ORION_TRY(give_memory(e, c->tensor, err));
+      ORION_TRY(read_constant(e, c, err));
+    }
     if (c->data) orion_data_forget_pages(c->data);
   }
   for (size_t i = 0; i < e->n_owned; i++) ORION_TRY(give_memory(e, e->owned[i], err));
@@ -81,6 +137,7 @@ orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err)
 void orion_sim_constants_free(orion_sim_executable *e) {
   for (size_t i = 0; i < e->n_constants; i++) {
     orion_sim_constant *c = &e->constants[i];
+    if (c->shared) unshare(e, c);
     take_memory(e, c->tensor);
     if (c->tensor) orion_free(allocator_of(e), c->update, c->tensor->n, 4);
   }
@@ -107,6 +164,7 @@ orion_status orion_sim_constants_update(orion_sim_executable *e, const char *nam
     if (!c->update) return ORION_OOM(err, "update");
   }
   if (!c->kept && !c->folded) return ORION_OK;  // nothing reads it
+  if (c->shared) ORION_TRY(make_own(e, c, err));
   orion_sim_tensor to = *t;
   to.data = c->folded ? c->update : t->data;
   for (size_t i = 0; i < t->n; i++) {

@@ -4,9 +4,20 @@
 
 #include "device/sim/sim.h"
 
+// The elements of one large constant, used by all executables of the device that have it. Nodes of data are one and the
+// same wherever they are equal (ir/data.h), and live as long as an executable that keeps their store.
+typedef struct orion_sim_shared {
+  const orion_data *data;
+  void *memory;
+  size_t n;                      // words
+  int users;
+  struct orion_sim_shared *next;
+} orion_sim_shared;
+
 typedef struct orion_sim_device {
   orion_device base;
   const orion_sim_arith *arith;
+  orion_sim_shared *shared;
   orion_pool *pool;
   size_t row_align;              // of inputs and outputs, in bytes
 } orion_sim_device;
@@ -17,6 +28,7 @@ typedef struct orion_sim_constant {
   const orion_data *data;        // lives in the retained store; NULL for a default of the op table
   double fallback;               // that default
   orion_sim_tensor *tensor;
+  orion_sim_shared *shared;      // whose memory the tensor has, or NULL: its own
   bool kept;                     // read by a run
   bool folded;                   // read by a constexpr_* operation
   bool shaping;                  // decides shapes or axes: cannot change without compiling

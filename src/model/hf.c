@@ -28,7 +28,7 @@ typedef struct loader {
   shard *shards;
   size_t n_shards, cap_shards;
   const char *prefix;
-  const orion_tensor *last;       // the tensor used last and its leaf: the parts of a joint one come in a row
+  const orion_stored_tensor *last;       // the tensor used last and its leaf: the parts of a joint one come in a row
   const orion_data *last_leaf;
 } loader;
 
@@ -115,7 +115,7 @@ static orion_status open_files(loader *l, orion_error *err) {
 
 // ---- names ----
 
-static const orion_tensor *lookup(const loader *l, const char *name, const orion_safetensors **out_file) {
+static const orion_stored_tensor *lookup(const loader *l, const char *name, const orion_safetensors **out_file) {
   const orion_safetensors *file = l->shards[0].file;
   if (l->index) {
     const char *in = json_string_value(json_object_get(json_object_get(l->index, "weight_map"), name));
@@ -125,8 +125,8 @@ static const orion_tensor *lookup(const loader *l, const char *name, const orion
   return file ? orion_safetensors_find(file, name) : NULL;
 }
 
-static const orion_tensor *find(const loader *l, const char *name, const orion_safetensors **out_file) {
-  const orion_tensor *t = lookup(l, name, out_file);
+static const orion_stored_tensor *find(const loader *l, const char *name, const orion_safetensors **out_file) {
+  const orion_stored_tensor *t = lookup(l, name, out_file);
   for (size_t i = 0; !t && i < l->n_shards; i++) {
     const char *alias = orion_safetensors_meta(l->shards[i].file, name);
     if (alias) t = lookup(l, alias, out_file);
@@ -160,7 +160,7 @@ static void shape_text(char *out, size_t size, int rank, const int64_t *dims) {
   if (at < size) snprintf(out + at, size - at, "]");
 }
 
-static orion_status check_tensor(const orion_safetensors *file, const orion_tensor *t, int rank, const int64_t *dims,
+static orion_status check_tensor(const orion_safetensors *file, const orion_stored_tensor *t, int rank, const int64_t *dims,
                                  orion_error *err) {
   bool same = t->rank == rank;
   for (int i = 0; same && i < rank; i++) same = t->dims[i] == dims[i];
@@ -179,7 +179,7 @@ static orion_status check_tensor(const orion_safetensors *file, const orion_tens
 }
 
 // The tensor as [rows, cols] of the file; vectors have cols 1.
-static orion_status make_leaf(loader *l, const orion_safetensors *file, const orion_tensor *t, const orion_data **out,
+static orion_status make_leaf(loader *l, const orion_safetensors *file, const orion_stored_tensor *t, const orion_data **out,
                               orion_error *err) {
   if (l->last == t) {
     *out = l->last_leaf;
@@ -227,7 +227,7 @@ static orion_status load_slot(loader *l, const orion_slot *slot, const char *nam
   int64_t stored = slot->parts ? rows * slot->parts : rows;  // Q, K and V are equal where they are joint
   int64_t dims[2] = {slot->conv1d ? cols : stored, slot->conv1d ? stored : cols};
   const orion_safetensors *file;
-  const orion_tensor *t = find(l, name, &file);
+  const orion_stored_tensor *t = find(l, name, &file);
   if (!t) {
     return ORION_FAIL(err, ORION_FORMAT, "%s: tensor '%.100s' is missing from its weights (an incomplete download, or "
                       "another model's config.json)", l->dir, name);

@@ -27,7 +27,7 @@ static const struct {
 
 // ---- one entry of the header ----
 
-static orion_status read_dtype(const orion_safetensors *s, const json_t *entry, orion_tensor *t, unsigned *bits,
+static orion_status read_dtype(const orion_safetensors *s, const json_t *entry, orion_stored_tensor *t, unsigned *bits,
                                orion_error *err) {
   const json_t *dtype = json_object_get(entry, "dtype");
   if (!json_is_string(dtype)) {
@@ -44,7 +44,7 @@ static orion_status read_dtype(const orion_safetensors *s, const json_t *entry, 
                     t->name, json_string_value(dtype));
 }
 
-static orion_status read_shape(const orion_safetensors *s, const json_t *entry, orion_tensor *t, size_t *elements,
+static orion_status read_shape(const orion_safetensors *s, const json_t *entry, orion_stored_tensor *t, size_t *elements,
                                orion_error *err) {
   const json_t *shape = json_object_get(entry, "shape");
   if (!json_is_array(shape)) {
@@ -71,7 +71,7 @@ static orion_status read_shape(const orion_safetensors *s, const json_t *entry, 
   return ORION_OK;
 }
 
-static orion_status read_range(const orion_safetensors *s, const json_t *entry, size_t data_at, orion_tensor *t,
+static orion_status read_range(const orion_safetensors *s, const json_t *entry, size_t data_at, orion_stored_tensor *t,
                                orion_error *err) {
   const json_t *range = json_object_get(entry, "data_offsets");
   const json_t *begin = json_array_get(range, 0), *end = json_array_get(range, 1);
@@ -90,7 +90,7 @@ static orion_status read_range(const orion_safetensors *s, const json_t *entry, 
 }
 
 static orion_status read_entry(orion_safetensors *s, const uint8_t *file, size_t data_at, const char *name,
-                               const json_t *entry, orion_tensor *t, orion_error *err) {
+                               const json_t *entry, orion_stored_tensor *t, orion_error *err) {
   t->name = orion_arena_strdup(&s->arena, name);
   if (!t->name) return ORION_OOM(err, s->name);
   if (!json_is_object(entry)) {
@@ -134,7 +134,7 @@ static orion_status read_metadata(orion_safetensors *s, json_t *object, orion_er
 // ---- all entries together ----
 
 static int by_offset(const void *a, const void *b) {
-  const orion_tensor *x = a, *y = b;
+  const orion_stored_tensor *x = a, *y = b;
   if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
   return x->size < y->size ? -1 : x->size > y->size;  // empty tensors before the one that starts where they are
 }
@@ -142,7 +142,7 @@ static int by_offset(const void *a, const void *b) {
 static orion_status check_cover(const orion_safetensors *s, size_t data_at, orion_error *err) {
   uint64_t at = data_at;
   for (size_t i = 0; i < s->n_tensors; i++) {
-    const orion_tensor *t = &s->tensors[i];
+    const orion_stored_tensor *t = &s->tensors[i];
     if (t->offset != at) {
       return ORION_FAIL(err, ORION_FORMAT, "%s: tensor '%.100s' starts at byte %llu, %s (expected byte %llu)", s->name,
                         t->name, (unsigned long long)t->offset,
@@ -175,7 +175,7 @@ static orion_status read_entries(orion_safetensors *s, const uint8_t *file, size
                                  orion_error *err) {
   size_t n = json_object_size(header);
   if (n > MAX_TENSORS) return ORION_FAIL(err, ORION_LIMIT, "%s: %zu tensors (at most %u)", s->name, n, MAX_TENSORS);
-  s->tensors = ORION_ARENA_ARRAY(&s->arena, orion_tensor, n);
+  s->tensors = ORION_ARENA_ARRAY(&s->arena, orion_stored_tensor, n);
   if (!s->tensors) return ORION_OOM(err, s->name);
   const char *key;
   json_t *value;
@@ -264,10 +264,10 @@ void orion_safetensors_close(orion_safetensors *s) {
   orion_free(s->allocator, s, 1, sizeof *s);
 }
 
-const orion_tensor *orion_safetensors_find(const orion_safetensors *s, const char *name) {
+const orion_stored_tensor *orion_safetensors_find(const orion_safetensors *s, const char *name) {
   size_t at = XXH3_64bits(name, strlen(name)) & (s->cap_table - 1);
   for (; s->table[at]; at = (at + 1) & (s->cap_table - 1)) {
-    const orion_tensor *t = &s->tensors[s->table[at] - 1];
+    const orion_stored_tensor *t = &s->tensors[s->table[at] - 1];
     if (strcmp(t->name, name) == 0) return t;
   }
   return NULL;

@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "ir/ir.h"
 
-typedef struct orion_tensor {
+typedef struct orion_stored_tensor {
   const char *name;
   orion_dtype dtype;           // ORION_DTYPE_NONE for types that MIL lacks (F8_E4M3...)
   const char *spelling;        // "F32"
@@ -17,7 +17,7 @@ typedef struct orion_tensor {
   const uint8_t *bytes;        // perhaps unaligned: the format does not promise it
   size_t size;                 // of them
   uint64_t offset;             // where they are in the file
-} orion_tensor;
+} orion_stored_tensor;
 
 typedef struct orion_text_pair {
   const char *key, *value;
@@ -27,7 +27,7 @@ typedef struct orion_safetensors {
   const orion_allocator *allocator;
   const char *name;            // of the file, for messages
   size_t size;                 // of the file
-  orion_tensor *tensors;       // in the order of their bytes
+  orion_stored_tensor *tensors;       // in the order of their bytes
   size_t n_tensors;
   orion_text_pair *metadata;   // "__metadata__"
   size_t n_metadata;
@@ -44,7 +44,7 @@ orion_status orion_safetensors_open(const orion_allocator *a, const char *path, 
 orion_status orion_safetensors_parse(const orion_allocator *a, const char *name, const void *bytes, size_t n,
                                      orion_safetensors **out, orion_error *err);
 void orion_safetensors_close(orion_safetensors *s);  // NULL is ignored
-const orion_tensor *orion_safetensors_find(const orion_safetensors *s, const char *name);  // NULL if absent
+const orion_stored_tensor *orion_safetensors_find(const orion_safetensors *s, const char *name);  // NULL if absent
 const char *orion_safetensors_meta(const orion_safetensors *s, const char *key);           // NULL if absent
 
 // ---- writing ----

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   volatile uint8_t sum = 0;
   size_t covered = 0;
   for (size_t i = 0; i < s->n_tensors; i++) {
-    const orion_tensor *t = &s->tensors[i];
+    const orion_stored_tensor *t = &s->tensors[i];
     for (size_t k = 0; k < t->size; k++) sum = (uint8_t)(sum + t->bytes[k]);
     covered += t->size;
     if (orion_safetensors_find(s, t->name) != t) abort();

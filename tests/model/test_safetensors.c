@@ -33,7 +33,7 @@ static void tensors_are_found_by_name(void **state) {
                   "\"f8\":{\"dtype\":\"F8_E4M3\",\"shape\":[5],\"data_offsets\":[16,21]},"
                   "\"f4\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[21,22]}}   ", 22, &s, &file, &err), &err);
   assert_int_equal(s->n_tensors, 5);
-  const orion_tensor *b = orion_safetensors_find(s, "b"), *scalar = orion_safetensors_find(s, "scalar");
+  const orion_stored_tensor *b = orion_safetensors_find(s, "b"), *scalar = orion_safetensors_find(s, "scalar");
   assert_true(b && b->dtype == ORION_FP16 && b->rank == 2 && b->dims[0] == 2 && b->dims[1] == 3 && b->size == 12);
   assert_true(scalar && scalar->rank == 0 && scalar->size == 4 && scalar->bytes == b->bytes - 4);
   assert_true(scalar->bytes == file + scalar->offset);
@@ -153,7 +153,7 @@ static void what_is_written_reads_back(void **state) {
   assert_ok(orion_safetensors_open(NULL, path, &s, &err), &err);
   assert_int_equal(s->n_tensors, 7);
   for (size_t i = 0; i < 7; i++) {
-    const orion_tensor *t = orion_safetensors_find(s, sources[i].name);
+    const orion_stored_tensor *t = orion_safetensors_find(s, sources[i].name);
     assert_non_null(t);
     assert_int_equal(t->dtype, sources[i].dtype);
     assert_int_equal(t->rank, sources[i].rank);
@@ -240,7 +240,7 @@ static void many_names_are_all_found(void **state) {
   for (int i = 0; i < N; i++) {
     char name[32];
     sprintf(name, "t.%d", i * 7);
-    const orion_tensor *t = orion_safetensors_find(s, name);
+    const orion_stored_tensor *t = orion_safetensors_find(s, name);
     assert_true(t && t->bytes == s->tensors[0].bytes + (N - 1 - i));
     sprintf(name, "t.%d", i * 7 + 1);
     assert_null(orion_safetensors_find(s, name));

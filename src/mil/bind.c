@@ -35,7 +35,8 @@ static orion_status relative_part(const char *path, const char **out, orion_erro
     part = slash ? slash + 1 : NULL;
   }
   if (!sound) {
-    return ORION_FAIL(err, ORION_FORMAT, "blob path \"%.200s\": leads out of the model (paths are @model_path/NAME)", path);
+    return ORION_FAIL(err, ORION_FORMAT, "blob path \"%.200s\": leads out of the model (paths are @model_path/NAME)",
+                      path);
   }
   *out = p;
   return ORION_OK;

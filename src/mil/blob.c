@@ -35,9 +35,9 @@ static uint64_t load(const uint8_t *p, int n) {
   return v;
 }
 
-#define FAIL_BLOB(f, at, format, ...)                                                                          \
-  ORION_FAIL(err, ORION_FORMAT, "%s: byte %llu: " format " (not a sound blob file)", (f)->name, (unsigned long long)(at), \
-             __VA_ARGS__)
+#define FAIL_BLOB(f, at, format, ...)                                                                  \
+  ORION_FAIL(err, ORION_FORMAT, "%s: byte %llu: " format " (not a sound blob file)", (f)->name,        \
+             (unsigned long long)(at), __VA_ARGS__)
 
 orion_status orion_blob_find(const orion_blob_file *f, uint64_t record, orion_blob_tensor *out, orion_error *err) {
   if (record % ORION_BLOB_ALIGN || record < ORION_BLOB_ALIGN) {

@@ -50,9 +50,8 @@ bool orion_mil_parse_u64(const char *p, size_t n, uint64_t *out) {
   uint64_t v = 0;
   for (size_t i = 0; i < n; i++) {
     unsigned digit = (unsigned)digit_value(p[i]);
-    if (digit >= base || __builtin_mul_overflow(v, (uint64_t)base, &v) || __builtin_add_overflow(v, (uint64_t)digit, &v)) {
-      return false;
-    }
+    if (digit >= base || __builtin_mul_overflow(v, (uint64_t)base, &v)) return false;
+    if (__builtin_add_overflow(v, (uint64_t)digit, &v)) return false;
   }
   *out = v;
   return n > 0;

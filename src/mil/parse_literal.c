@@ -188,7 +188,9 @@ static orion_status parse_blob(orion_mil_parser *p, const orion_type *type, cons
     }
     ORION_TRY(orion_mil_separator(p, ')', "',' or ')'", &more));
   }
-  if (!path || !have_offset) return MIL_FAIL(p, at, "expected BLOBFILE with path and offset, found no %s", path ? "offset" : "path");
+  if (!path || !have_offset) {
+    return MIL_FAIL(p, at, "expected BLOBFILE with path and offset, found no %s", path ? "offset" : "path");
+  }
   *out = orion_literal_blob(p->program, type, path, offset);
   return *out ? ORION_OK : ORION_OOM(p->err, p->lexer.file);
 }

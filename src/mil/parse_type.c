@@ -62,7 +62,8 @@ static bool composite_kind(const char *name, orion_type_kind *out) {
   static const struct {
     const char *name;
     orion_type_kind kind;
-  } kinds[] = {{"list", ORION_TYPE_LIST}, {"tuple", ORION_TYPE_TUPLE}, {"dict", ORION_TYPE_DICT}, {"state", ORION_TYPE_STATE}};
+  } kinds[] = {{"list", ORION_TYPE_LIST}, {"tuple", ORION_TYPE_TUPLE}, {"dict", ORION_TYPE_DICT},
+               {"state", ORION_TYPE_STATE}};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (strcmp(kinds[i].name, name) != 0) continue;
     *out = kinds[i].kind;

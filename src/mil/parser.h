@@ -1,7 +1,7 @@
 // What the files of the parser share: its state, and the steps that more than one of them takes.
 //
-// One token of lookahead (`token`), recursive descent. Whatever has an unknown number of parts is gathered in one of the
-// growing stacks below and copied into the program once complete; the stacks nest because each user takes only what is
+// One token of lookahead (`token`), recursive descent. Whatever has an unknown number of parts is gathered in one of
+// the growing stacks below and copied into the program once complete; the stacks nest because each user takes only what is
 // above the mark it found. Nothing is released on failure: the parser's owner frees stacks, names and program at once.
 #ifndef ORION_MIL_PARSER_H
 #define ORION_MIL_PARSER_H

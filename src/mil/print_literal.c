@@ -88,7 +88,9 @@ static orion_status print_tensor(orion_mil_printer *p, const orion_literal *l, o
     return ORION_OK;
   }
   size_t size;
-  if (!orion_dtype_bytes(l->type->dtype, n, &size)) return ORION_FAIL(err, ORION_INVALID, "literal: too large to print");
+  if (!orion_dtype_bytes(l->type->dtype, n, &size)) {
+    return ORION_FAIL(err, ORION_INVALID, "literal: too large to print");
+  }
   void *bytes = orion_alloc(p->out->allocator, size, 1);
   if (!bytes) return ORION_OOM(err, "literal");
   orion_status status = orion_data_read(x, l->type->dtype, 0, x->rows, bytes, err);

@@ -10,7 +10,9 @@ typedef struct orion_mil_printer {
   orion_strbuf *out;
 } orion_mil_printer;
 
-void orion_mil_print_type(orion_mil_printer *p, const orion_type *t);                              // print.c
-orion_status orion_mil_print_literal(orion_mil_printer *p, const orion_literal *l, orion_error *err);  // print_literal.c
+// print.c
+void orion_mil_print_type(orion_mil_printer *p, const orion_type *t);
+// print_literal.c
+orion_status orion_mil_print_literal(orion_mil_printer *p, const orion_literal *l, orion_error *err);
 
 #endif

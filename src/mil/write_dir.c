@@ -96,7 +96,8 @@ static orion_status write_literal(void *ctx, const orion_mil_place *at, orion_li
   if (!wants_blob(w, l) || find_place(w, l->data, &file, &record)) return ORION_OK;
   orion_dtype_bytes(l->data->dtype, orion_data_elements(l->data), &size);
   uint64_t used = w->n_files ? orion_blob_writer_size(w->files[w->n_files - 1].writer) : 0;
-  bool full = used > ORION_BLOB_ALIGN && (size > w->max_file_bytes || used + 2 * ORION_BLOB_ALIGN > w->max_file_bytes - size);
+  bool fits = size <= w->max_file_bytes && used + 2 * ORION_BLOB_ALIGN <= w->max_file_bytes - size;
+  bool full = used > ORION_BLOB_ALIGN && !fits;  // a tensor larger than the limit gets a file to itself
   if (!w->n_files || full) ORION_TRY(begin_file(w, err));
   return orion_blob_writer_add(w->files[w->n_files - 1].writer, l->data, &record, err);
 }

@@ -1,5 +1,5 @@
 // orion check: everything wrong with a program, and everything that a target would refuse, each with its place, the
-// evidence and the way out. Exit 4 if any of it would stop the program.
+// evidence and the way out. Exit 4 if any of it would stop the program, 3 if its blob files are missing or malformed.
 #include <stdio.h>
 #include <string.h>
 
@@ -43,17 +43,18 @@ static orion_status add_device(const cli_args *a, orion_program *p, orion_findin
 }
 
 static orion_status collect(const cli_args *a, orion_program *p, const orion_target *t, orion_findings *list,
-                            orion_error *err) {
+                            size_t *out_blobs, orion_error *err) {
   ORION_TRY(orion_verify(p, list, err));
   if (!orion_findings_fatal(list)) {  // what follows takes a sound program for granted
     ORION_TRY(orion_target_check(t, p, list, err));
     if (!t->ane || cli_flag(a, "device")) ORION_TRY(add_device(a, p, list, err));
   }
+  *out_blobs = list->n;  // the first finding about blob files
   return orion_mil_check_blobs(p, a->rest[0], cli_text(a, "blobs", NULL), true, list, err);
 }
 
 static orion_status report(const cli_args *a, orion_program *p, const orion_target *t, const orion_findings *list,
-                           orion_error *err) {
+                           size_t blobs, orion_error *err) {
   size_t fatal = 0;
   json_t *findings = json_array();
   for (size_t i = 0; i < list->n; i++) {
@@ -73,6 +74,10 @@ static orion_status report(const cli_args *a, orion_program *p, const orion_targ
     if (list->n == 0) printf("%s: nothing to say for %s\n", a->rest[0], t->name);
   }
   if (!fatal) return ORION_OK;
+  if (blobs < list->n && fatal == list->n - blobs) {
+    return ORION_FAIL(err, ORION_FORMAT, "%s:%u:%u: %s", a->rest[0], list->items[blobs].loc.line,
+                      list->items[blobs].loc.column, list->items[blobs].message);
+  }
   return ORION_FAIL(err, ORION_REFUSED, "%s: %zu finding%s would stop it on %s (listed on standard output)", a->rest[0],
                     fatal, fatal == 1 ? "" : "s", t->name);
 }
@@ -86,8 +91,9 @@ static orion_status run(const cli_args *a, orion_error *err) {
   ORION_TRY(orion_mil_open(NULL, a->rest[0], &unbound, &p, err));
   orion_findings list;
   orion_findings_init(&list, NULL);
-  orion_status status = collect(a, p, t, &list, err);
-  if (status == ORION_OK) status = report(a, p, t, &list, err);
+  size_t blobs = 0;
+  orion_status status = collect(a, p, t, &list, &blobs, err);
+  if (status == ORION_OK) status = report(a, p, t, &list, blobs, err);
   orion_findings_deinit(&list);
   orion_program_destroy(p);
   return status;

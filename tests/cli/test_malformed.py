@@ -7,14 +7,19 @@ from orion_case import Failed, Suite, expect
 
 suite = Suite()
 
-# Sound, or only harmlessly different; weights-nan may load with a warning that names the tensor.
-MAY_LOAD = ("good", "bitflip-", "weights-nan")
+# Sound, or only harmlessly different; weights-nan may load with a warning that names the tensor; tensor-wrong-shape turns
+# the shape of a square tensor around, which changes nothing.
+MAY_LOAD = ("good", "bitflip-", "weights-nan", "tensor-wrong-shape")
+
+# MIL texts whose fault is of types, shapes or names parse, and the check refuses them.
+REFUSED = ("dimension-zero", "duplicate-", "literal-", "missing-argument", "undefined-", "unknown-argument",
+           "use-before-definition", "wrong-result-")
 
 
 def in_model(place, *args):
     """The file is a part of a model: put under the name `place` into a sound one. MODEL in args stands for that."""
     def command(path):
-        model = suite.path("model-" + os.path.basename(path))
+        model = suite.path("model-" + os.path.basename(os.path.dirname(path)) + "-" + os.path.basename(path))
         shutil.copytree(suite.shared("data/fuzz/base-model"), model, copy_function=shutil.copyfile)
         shutil.copyfile(path, os.path.join(model, place))
         return [model if arg == "MODEL" else arg for arg in args]
@@ -48,7 +53,7 @@ def check_file(kind, path):
     elif result.code == 0:
         expect(name.startswith(MAY_LOAD), "malformed, but exit 0")
     else:
-        suite.check_failure(result, 3)
+        suite.check_failure(result, 4 if kind == "mil" and result.code == 4 and name.startswith(REFUSED) else 3)
 
 
 def every_file(kind):

@@ -29,8 +29,9 @@ void orion_half_to_floats_portable(float *out, const void *in, size_t n) {
 
 #if defined(__x86_64__)
 
-// Answered by the compiler's run-time library, which asked the processor at start.
-static bool has_f16c(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
+// Answered by the compiler's run-time library, which asked the processor at start. Older clangs cannot ask for F16C,
+// but no processor has AVX2 and FMA without it.
+static bool has_f16c(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
 __attribute__((target("avx2,f16c"))) static void to_half_fast(orion_half *out, const void *in, size_t n) {
   const char *from = in;

@@ -176,35 +176,14 @@ static orion_ref open_attention(lowering *l, const orion_op *op, const orion_typ
   return reshape(l, "attention_out", y, 2, (int64_t[]){a.T, a.heads * a.n});
 }
 
-// Ops that stay as they are: same op, mapped arguments, same result name.
-static orion_ref copy_op(lowering *l, const orion_op *op) {
-  orion_builder *b = &l->b;
-  orion_in in[16] = {{0}};
-  size_t n = 0;
-  for (uint32_t i = 0; i < op->n_args && n < 15; i++) {
-    orion_ref ref = op->args[i].refs[0];
-    if (op->args[i].n_refs != 1 || orion_ref_is_literal(ref)) {
-      orion_builder_fail(b, ORION_UNSUPPORTED, "%s: a graph's arguments are single values", op->spelling);
-      return ORION_NONE;
-    }
-    in[n++] = (orion_in){op->args[i].name, l->map[ref]};
-  }
-  return orion_build_op(b, l->from->values[op->results[0]].name, op->code, in);
-}
+// Ops that stay as they are, constants among them. Results keep their types: [T, C] is this layout too.
+static orion_ref map_ref(void *ctx, orion_ref ref) { return ((lowering *)ctx)->map[ref]; }
 
-static orion_ref copy_const(lowering *l, const orion_op *op) {
-  const orion_literal *val = orion_op_attr(op, "val");
-  const orion_type *t = val->type;
-  const char *name = l->from->values[op->results[0]].name;
-  if (val->kind == ORION_LIT_STRINGS) return orion_build_string(&l->b, name, val->strings[0]);
-  if (t->scalar) {  // a shared literal keeps the exact bits
-    double v = 0;
-    orion_ref_float(l->from, op->results[0], &v);
-    if (t->dtype == ORION_BOOL) return orion_build_bool(&l->b, name, v != 0);
-    if (t->dtype == ORION_INT32) return orion_build_int(&l->b, name, (int64_t)v);
-    return orion_build_float(&l->b, name, t->dtype, v);
+static orion_ref copy_op(lowering *l, orion_op_id id) {
+  if (!orion_copy_op(l->to, l->from, id, map_ref, l, l->map)) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "lowering: out of memory");
   }
-  return orion_build_weight(&l->b, name, val->data, t->rank, t->dims);
+  return l->map[l->from->ops[id].results[0]];
 }
 
 static orion_status open_params(lowering *l, orion_error *err) {
@@ -253,15 +232,14 @@ static bool is_cache_cast(const lowering *l, const orion_op *op) {
   return op->code == ORION_OP_cast && orion_graph_cache_heads(l->from, op->results[0]) > 0;
 }
 
-static orion_ref open_op(lowering *l, const orion_op *op) {
+static orion_ref open_op(lowering *l, orion_op_id id) {
+  const orion_op *op = &l->from->ops[id];
   const orion_type *type = orion_value_type(l->from, op->results[0]);
-  snprintf(l->b.prefix, sizeof l->b.prefix, "%s", "");
   switch (op->code) {
-    case ORION_OP_const: return copy_const(l, op);
     case ORION_OP_orion_rms_norm:
     case ORION_OP_orion_rope:
     case ORION_OP_orion_attention: break;
-    default: return is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, op);
+    default: return is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, id);
   }
   snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", l->from->values[op->results[0]].name);
   orion_ref y = op->code == ORION_OP_orion_rms_norm ? open_rms_norm(l, op, type)
@@ -274,8 +252,7 @@ static orion_ref open_op(lowering *l, const orion_op *op) {
 orion_status orion_open_rows(lowering *l, orion_error *err) {
   ORION_TRY(open_params(l, err));
   for (orion_op_id id = l->from->first; id != ORION_NONE; id = l->from->ops[id].next) {
-    const orion_op *op = &l->from->ops[id];
-    l->map[op->results[0]] = open_op(l, op);
+    l->map[l->from->ops[id].results[0]] = open_op(l, id);
     if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
   }
   for (size_t i = 0; i < l->from->n_outputs; i++) {

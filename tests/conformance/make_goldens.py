@@ -515,6 +515,26 @@ def gathers(r, dtype, tag):
     case(f"scatter_along_axis.{tag}", {"data": x, "indices": k, "updates": u}, {"axis": 1, "mode": "update", "validate_indices": False}, [z])
 
 
+# ---- what is made of constants alone ---- an input of zeros is added, since a program returns what a run computes
+def folded(name, op, args, values, dtype=np.float16, attrs=None, more=None):
+    """Adds what `op` makes of constants to an input of zeros. `more`: (results of op, a line that makes w of them)."""
+    values = np.asarray(values, np.float64)
+    lines, names = [], []
+    for k, v in args.items():
+        t, text = literal(v)
+        lines.append('    %s c_%s = const()[name = string("c_%s"), val = %s];' % (t, k, k, text))
+        names.append("%s = c_%s" % (k, k))
+    extra = "".join(", %s = %s" % (k, literal(v)[1]) for k, v in (attrs or {}).items())
+    t = "tensor<%s, [%s]>" % (NAMES[np.dtype(dtype)], ", ".join(map(str, values.shape)))
+    results, after = more or ("%s w" % t, None)
+    lines.append('    %s = %s(%s)[name = string("w")%s];' % (results, op, ", ".join(sorted(names)), extra))
+    if after:
+        lines.append("    %s w = %s" % (t, after))
+    lines.append('    %s y0 = add(x = x, y = w)[name = string("y0")];' % t)
+    mil = "program(1.3)\n{\n  func main<ios18>(%s x) {\n%s\n  } -> (y0);\n}" % (t, "\n".join(lines))
+    current.append("\n".join(["== " + name, "-- mil", mil, "-- in x", flat(np.zeros(values.shape)), "-- out y0", flat(values)]))
+
+
 # ---- the rest ----
 def misc():
     group("misc")
@@ -543,6 +563,11 @@ def misc():
         case(f"topk.{tag}", {"x": x}, {"k": 3, "axis": -1, "ascending": False}, [np.take_along_axis(x, top, 1), top.astype(np.int32)])
         low = np.argsort(x, 1, kind="stable")[:, :2]
         case(f"topk.{tag}_smallest", {"x": x}, {"k": 2, "axis": 1, "ascending": True}, [np.take_along_axis(x, low, 1), low.astype(np.int32)])
+    for dtype, tag in FLOATS:
+        folded(f"fill.{tag}", "fill", {"shape": [2, 3], "value": sc(1.5, dtype)}, np.full((2, 3), 1.5), dtype)
+        folded(f"range_1d.{tag}", "range_1d", {"start": sc(1, dtype), "end": sc(3.25, dtype), "step": sc(0.5, dtype)},
+               np.arange(1, 3.25, 0.5), dtype)
+    folded("range_1d.down", "range_1d", {"start": 7, "end": -2, "step": -3}, np.array([7, 4, 1]), np.int32)
     x = np.array([3, 1, 3, 1], np.float32)
     case("argsort.ties", {"x": x}, {"axis": 0, "ascending": False}, [np.array([0, 2, 1, 3], np.int32)])
     for dtype, tag in FLOATS:
@@ -590,23 +615,9 @@ def lstm(dtype, tag):
              [(dtype, np.concatenate(outs, -1)), (dtype, np.concatenate(hs, -1)), (dtype, np.concatenate(cs, -1))])
 
 
-# ---- constants in compressed form ---- each added to an input of zeros, since a program returns what a run computes
+# ---- constants in compressed form ----
 def compressed():
     group("compressed")
-
-    def folded(name, op, args, values, dtype=np.float16, attrs=None):
-        values = np.asarray(values, np.float64)
-        lines, names = [], []
-        for k, v in args.items():
-            t, text = literal(v)
-            lines.append('    %s c_%s = const()[name = string("c_%s"), val = %s];' % (t, k, k, text))
-            names.append("%s = c_%s" % (k, k))
-        extra = "".join(", %s = %s" % (k, literal(v)[1]) for k, v in (attrs or {}).items())
-        t = "tensor<%s, [%s]>" % (NAMES[np.dtype(dtype)], ", ".join(map(str, values.shape)))
-        lines.append('    %s w = %s(%s)[name = string("w")%s];' % (t, op, ", ".join(sorted(names)), extra))
-        lines.append('    %s y0 = add(x = x, y = w)[name = string("y0")];' % t)
-        mil = "program(1.3)\n{\n  func main<ios18>(%s x) {\n%s\n  } -> (y0);\n}" % (t, "\n".join(lines))
-        current.append("\n".join(["== " + name, "-- mil", mil, "-- in x", flat(np.zeros(values.shape)), "-- out y0", flat(values)]))
 
     for dtype, tag in FLOATS:
         q = ints((4, 6), -128, 128, np.int8)
@@ -651,6 +662,23 @@ def compressed():
         bits_ = np.packbits(mask.reshape(-1).astype(np.uint8), bitorder="little")
         folded(f"constexpr_sparse_to_dense.{tag}_packed", "constexpr_sparse_to_dense", {}, v, dtype,
                {"nonzero_data": data, "mask": bits_, "shape": np.array([4, 6], np.uint32)})
+    for dtype, tag in FLOATS:
+        mask = ints((4, 6), 0, 2)
+        n = int(mask.sum())
+        after = 'constexpr_sparse_to_dense(mask = m, nonzero_data = d)[name = string("dense")];'
+        results = "tensor<uint1, [4, 6]> m, tensor<%s, [%d]> d" % (tag, n)
+        idx, lut, v = ints((n,), 0, 4), rand((2, 1, 4, 1), dtype), np.zeros((4, 6))
+        rows = np.nonzero(mask)[0]
+        v[mask > 0] = lut[rows // 2, 0, idx, 0]
+        folded(f"constexpr_lut_to_sparse.{tag}", "constexpr_lut_to_sparse",
+               {"indices_mask": Sub("uint1", mask), "indices_nonzero_data": Sub("uint2", idx), "lut": lut}, v, dtype,
+               more=(results, after))
+        data, scale, off = ints((n,), -128, 128, np.int8), rand((4, 2), dtype, 0.01, 0.1), ints((4, 2), -8, 8, np.int8)
+        v, blocks = np.zeros((4, 6)), (rows, np.nonzero(mask)[1] // 3)
+        v[mask > 0] = (data.astype(np.float64) - off[blocks]) * scale.astype(np.float64)[blocks]
+        folded(f"constexpr_sparse_blockwise_shift_scale.{tag}", "constexpr_sparse_blockwise_shift_scale",
+               {"data_mask": Sub("uint1", mask), "nonzero_data": data, "scale": scale, "offset": off}, v, dtype,
+               more=(results, after))
     x = rand((3, 4), np.float16)
     folded("constexpr_cast.fp32", "constexpr_cast", {}, x.astype(np.float64), np.float32, {"source_val": x, "output_dtype": "fp32"})
 

@@ -35,7 +35,8 @@ void orion_device_close(orion_device *device) {
 }
 
 void orion_device_describe(const orion_device *device, orion_device_info *out) {
-  *out = (orion_device_info){.name = device->vtable->name, .family = "", .numerics = "", .description = "", .threads = 1};
+  *out = (orion_device_info){
+      .name = device->vtable->name, .family = "", .numerics = "", .description = "", .threads = 1};
   device->vtable->describe(device, out);
 }
 

@@ -103,7 +103,9 @@ void orion_bindings_destroy(orion_bindings *b) {
 orion_status orion_bind(orion_bindings *b, const char *name, orion_surface *s, orion_error *err) {
   const orion_io *io = orion_executable_io(b->e, name);
   if (!io) return ORION_FAIL(err, ORION_NOT_FOUND, "bind '%s': the program has no input or output of that name", name);
-  if (s->device != b->e->device) return ORION_FAIL(err, ORION_INVALID, "bind '%s': the surface is another device's", name);
+  if (s->device != b->e->device) {
+    return ORION_FAIL(err, ORION_INVALID, "bind '%s': the surface is another device's", name);
+  }
   if (!orion_layout_equal(&io->layout, &s->layout)) {
     char want[160], got[160];
     orion_layout_text(&io->layout, want, sizeof want);

@@ -106,12 +106,16 @@ size_t orion_layout_offset(const orion_layout *l, const int64_t *index) {
 
 void orion_layout_pack(const orion_layout *l, const void *surface, void *packed) {
   size_t rows = orion_layout_rows(l), row = orion_layout_columns(l) * element_bytes(l);
-  for (size_t r = 0; r < rows && row; r++) memcpy((char *)packed + r * row, (const char *)surface + r * l->row_bytes, row);
+  for (size_t r = 0; r < rows && row; r++) {
+    memcpy((char *)packed + r * row, (const char *)surface + r * l->row_bytes, row);
+  }
 }
 
 void orion_layout_unpack(const orion_layout *l, void *surface, const void *packed) {
   size_t rows = orion_layout_rows(l), row = orion_layout_columns(l) * element_bytes(l);
-  for (size_t r = 0; r < rows && row; r++) memcpy((char *)surface + r * l->row_bytes, (const char *)packed + r * row, row);
+  for (size_t r = 0; r < rows && row; r++) {
+    memcpy((char *)surface + r * l->row_bytes, (const char *)packed + r * row, row);
+  }
 }
 
 void orion_layout_to_floats(const orion_layout *l, const void *surface, float *packed) {

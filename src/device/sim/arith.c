@@ -1,11 +1,11 @@
 // Arithmetic of the "ideal" family: what the operations mean, with as little rounding as is cheap.
 //
 //   sums of products, sums      in double, terms in their natural order, rounded once to fp32
-//   elementwise functions       in double from fp32 arguments, rounded once to fp32 (+ - * / and sqrt are then IEEE fp32)
+//   elementwise functions       in double from fp32 arguments, rounded once to fp32 (+ - * / sqrt: IEEE fp32)
 //   softmax, normalisations     wholly in double, rounded once to fp32
-//   every result                then rounded to its dtype, to nearest, ties to even; overflow gives infinity
+//   every result                then rounded to its dtype, to nearest even; overflow gives infinity
 //
-// NaN and infinity are neither made nor hidden beyond what IEEE 754 says. Results do not depend on the number of threads.
+// NaN and infinity are neither made nor hidden beyond what IEEE 754 says. Threads do not change results.
 #include <math.h>
 #include <string.h>
 

@@ -11,7 +11,9 @@ static const orion_allocator *allocator_of(const orion_sim_executable *e) { retu
 
 static orion_status give_memory(const orion_sim_executable *e, orion_sim_tensor *t, orion_error *err) {
   size_t bytes;
-  if (!orion_mul_ok(t->n, 4, &bytes) || bytes > PTRDIFF_MAX) return ORION_FAIL(err, ORION_LIMIT, "sim: constant too large");
+  if (!orion_mul_ok(t->n, 4, &bytes) || bytes > PTRDIFF_MAX) {
+    return ORION_FAIL(err, ORION_LIMIT, "sim: a constant of %zu elements is too large", t->n);
+  }
   if (!t->data) t->data = orion_alloc_aligned(allocator_of(e), bytes, ORION_ALIGN_CACHE);
   return t->data ? ORION_OK : ORION_OOM(err, "sim: constants");
 }

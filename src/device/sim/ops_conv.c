@@ -240,7 +240,8 @@ ORION_SIM_RUN(orion_sim_run_pool) {
       }
     }
     double divisor = inside_only ? count : (double)w.padded;
-    y->f[i] = (float)(op->code == ORION_OP_max_pool ? top : op->code == ORION_OP_l2_pool ? sqrt(squares) : sum / divisor);
+    double average = sum / divisor;
+    y->f[i] = (float)(op->code == ORION_OP_max_pool ? top : op->code == ORION_OP_l2_pool ? sqrt(squares) : average);
   }
   return ORION_OK;
 }

@@ -73,7 +73,8 @@ ORION_SIM_RUN(orion_sim_run_gelu) {
 
 // prelu and softplus_parametric: parameters by channel, dimension 1 (of rank 1 and 2 tensors: the one there is).
 ORION_SIM_RUN(orion_sim_run_prelu) {
-  const orion_sim_tensor *x = orion_sim_in(op, "x"), *alpha = orion_sim_in(op, "alpha"), *beta = orion_sim_in(op, "beta");
+  const orion_sim_tensor *x = orion_sim_in(op, "x"), *alpha = orion_sim_in(op, "alpha");
+  const orion_sim_tensor *beta = orion_sim_in(op, "beta");
   orion_sim_lines l = orion_sim_lines_of(x, x->rank > 1 ? 1 : 0);
   for (size_t i = 0; i < x->n; i++) {
     size_t channel = i / l.inner % l.n;

@@ -54,8 +54,8 @@ ORION_SIM_RUN(orion_sim_run_gather_along_axis) {
 }
 
 // Address in `t` that the k numbers at `index` name, counted in blocks of `inner` elements after `batch`.
-static orion_status address(const orion_sim_op *op, const orion_sim_tensor *t, int first, const int32_t *index, size_t k,
-                            size_t *at, orion_error *err) {
+static orion_status address(const orion_sim_op *op, const orion_sim_tensor *t, int first, const int32_t *index,
+                            size_t k, size_t *at, orion_error *err) {
   for (size_t d = 0; d < k; d++) {
     size_t n = (size_t)t->dims[first + (int)d], i;
     if (!resolve(index[d], n, &i)) return outside(op, index[d], n, err);

@@ -203,7 +203,9 @@ ORION_SIM_RUN(orion_sim_run_lstm) {
   l.hh = orion_sim_in(op, "weight_hh_back");
   l.bias = orion_sim_in(op, "bias_back");
   l.peephole = orion_sim_in(op, "peephole_back");
-  if (!l.ih || !l.hh) return ORION_FAIL(err, ORION_DEVICE, "%s: bidirectional without weights of the way back", op->name);
+  if (!l.ih || !l.hh) {
+    return ORION_FAIL(err, ORION_DEVICE, "%s: bidirectional without weights of the way back", op->name);
+  }
   lstm_direction(&l, op, true, 1, 2, c->scratch);
   return ORION_OK;
 }

@@ -1,4 +1,4 @@
-// Movement: elements go elsewhere unchanged, four bytes each whatever their type. Almost everything is one strided copy.
+// Movement: elements go elsewhere unchanged, four bytes each whatever their type. Almost all of it is one strided copy.
 #include <string.h>
 
 #include "device/sim/sim.h"
@@ -138,7 +138,8 @@ static orion_status window_of_size(const orion_sim_op *op, const orion_sim_tenso
 
 // Address and strides of the window's elements; false when it has another number of them than `n` (numbers of a run
 // that contradict the declared shape).
-static bool window_walk(const orion_sim_tensor *x, const window *w, size_t n, int64_t *out_offset, int64_t *out_strides) {
+static bool window_walk(const orion_sim_tensor *x, const window *w, size_t n, int64_t *out_offset,
+                        int64_t *out_strides) {
   int64_t own[ORION_MAX_RANK];
   size_t count = 1;
   orion_sim_strides(x, own);

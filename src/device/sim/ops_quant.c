@@ -114,7 +114,8 @@ ORION_SIM_RUN(orion_sim_run_lut) {
   const orion_sim_tensor *indices = orion_sim_in(op, "indices"), *lut = orion_sim_in(op, "lut");
   orion_sim_tensor *y = op->out[0];
   int64_t entries = lut->dims[lut->rank - 2], v = lut->dims[lut->rank - 1], index[ORION_MAX_RANK] = {0};
-  int axis = orion_sim_arg_of(op, "vector_axis")->n ? orion_sim_axis(op, "vector_axis", indices->rank) : indices->rank - 1;
+  bool has_axis = orion_sim_arg_of(op, "vector_axis")->n > 0;
+  int axis = has_axis ? orion_sim_axis(op, "vector_axis", indices->rank) : indices->rank - 1;
   orion_sim_lines l = orion_sim_lines_of(indices, axis);
   for (size_t i = 0; i < indices->n; i++) {
     size_t block = block_at(lut, indices->dims, indices->rank, index);
@@ -124,7 +125,8 @@ ORION_SIM_RUN(orion_sim_run_lut) {
     }
     size_t line = i / l.inner;  // outer * n + place along the axis
     for (size_t e = 0; e < (size_t)v; e++) {
-      y->word[(line * (size_t)v + e) * l.inner + i % l.inner] = lut->word[(block * (size_t)entries + (size_t)entry) * (size_t)v + e];
+      size_t from = (block * (size_t)entries + (size_t)entry) * (size_t)v + e;
+      y->word[(line * (size_t)v + e) * l.inner + i % l.inner] = lut->word[from];
     }
     orion_sim_next(indices->rank, indices->dims, index);
   }
@@ -163,7 +165,9 @@ ORION_SIM_RUN(orion_sim_run_lut_sparse) {
     if (mask->i[i]) {
       if (used >= data->n || used >= op->out[1]->n) return short_of(op, err);
       int64_t entry = data->i[used];
-      if (entry < 0 || entry >= entries) return ORION_FAIL(err, ORION_FORMAT, "%s: index outside its palette", op->name);
+      if (entry < 0 || entry >= entries) {
+        return ORION_FAIL(err, ORION_FORMAT, "%s: index %lld is outside its palette", op->name, (long long)entry);
+      }
       op->out[1]->word[used++] = lut->word[block * (size_t)entries + (size_t)entry];
     }
     orion_sim_next(mask->rank, mask->dims, index);

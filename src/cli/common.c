@@ -1,3 +1,4 @@
+// What several commands share: devices by their options, JSON on one line, warnings, lists of ids.
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

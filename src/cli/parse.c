@@ -68,7 +68,10 @@ static orion_status parse_option(const cli_command *c, int argc, char **argv, in
   } else if (n == 1) {
     o = find_any(c, NULL, 0, name[0]);
   }
-  if (!o) return CLI_USAGE(err, "%.*s: no such option of orion %s (see orion %s --help)", (int)(n + (is_long ? 2 : 1)), arg, c->name, c->name);
+  if (!o) {
+    return CLI_USAGE(err, "%.*s: no such option of orion %s (see orion %s --help)", (int)(n + (is_long ? 2 : 1)), arg,
+                     c->name, c->name);
+  }
   if (o->kind == CLI_FLAG) {
     if (equals) return CLI_USAGE(err, "--%s: takes no value", o->name);
     return add_value(c, out, o, "", err);
@@ -97,7 +100,8 @@ orion_status cli_parse(const cli_command *c, int argc, char **argv, cli_args *ou
   out->quiet = cli_flag(out, "quiet");
   if (cli_flag(out, "help")) return ORION_OK;
   if (out->n_rest > c->max_rest) {
-    return CLI_USAGE(err, "%s: \"%s\" is one operand too many (see orion %s --help)", c->name, out->rest[c->max_rest], c->name);
+    return CLI_USAGE(err, "%s: \"%s\" is one operand too many (see orion %s --help)", c->name, out->rest[c->max_rest],
+                     c->name);
   }
   if (out->n_rest < c->min_rest) {
     return CLI_USAGE(err, "%s: an operand is missing (usage: orion %s %s)", c->name, c->name, c->synopsis);

@@ -9,7 +9,7 @@ enum { ORION_GENERIC_INPUTS = 12 };
 
 typedef struct orion_generic_step {
   orion_opcode code;
-  int64_t i[24];         // parameters, as each operation's preparation lays them out
+  int64_t i[32];         // parameters, as each operation's preparation lays them out
   double d[4];
   const char *mode;
   bool has[ORION_GENERIC_INPUTS];

@@ -262,7 +262,7 @@ static void impossible_graphs_are_refused(void **state) {
   assert_ok(orion_model_open(NULL, dir, &m, &err), &err);
   static const orion_graph_spec bad[] = {
       {ORION_GRAPH_BODY, 0, 0, ORION_FP32, ORION_FP32, ORION_FP32},
-      {ORION_GRAPH_BODY, TINY_CONTEXT + 1, 0, ORION_FP32, ORION_FP32, ORION_FP32},
+      {ORION_GRAPH_BODY, (1 << 20) + 1, 0, ORION_FP32, ORION_FP32, ORION_FP32},
       {ORION_GRAPH_BODY, 1, -1, ORION_FP32, ORION_FP32, ORION_FP32},
       {ORION_GRAPH_BODY, 1, 0, ORION_BF16, ORION_FP32, ORION_FP32},
       {ORION_GRAPH_BODY, 1, 0, ORION_FP32, ORION_INT8, ORION_FP32},

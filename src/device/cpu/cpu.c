@@ -85,9 +85,23 @@ static void cpu_describe(const orion_device *device, orion_device_info *out) {
   };
 }
 
+// Plans need every dimension: the first value without one is named, and nothing else can be said of the function.
+static bool all_dimensions_known(const orion_function *f, orion_findings *out) {
+  for (size_t v = 0; v < f->n_values; v++) {
+    const orion_value *value = &f->values[v];
+    if (value->def != ORION_NONE && !f->ops[value->def].linked) continue;
+    if (!orion_type_is_tensor(value->type) || orion_type_is_static(value->type)) continue;
+    orion_findings_add(out, "shape", true, f, value->def, value->name, "give the program fixed shapes",
+                       "the cpu device runs fixed shapes only, and a dimension of this value is unknown");
+    return false;
+  }
+  return true;
+}
+
 static orion_status cpu_supports(orion_device *device, orion_program *p, orion_findings *out, orion_error *err) {
   orion_cpu_device *d = (orion_cpu_device *)device;
   for (size_t i = 0; i < p->n_functions; i++) {
+    if (!all_dimensions_known(p->functions[i], out)) continue;
     orion_cpu_plan plan = {0};
     orion_status status =
         orion_cpu_build_plan(p->functions[i], &d->k, d->base.allocator, d->fuse, out, &plan, err);

@@ -16,7 +16,7 @@ typedef struct orion_session orion_session;
 
 typedef struct orion_session_options {
   size_t struct_size;       ///< sizeof(orion_session_options)
-  int64_t context;          ///< positions at most; 0: the model's (rounded as the target wants it)
+  int64_t context;          ///< positions at most, up to the model's; 0: the model's
   const char *target;       ///< compile for "cpu" or a chip family "m1".."m6"; NULL: what the device runs best
   const char *weights;      ///< "fp16" (default) or "fp32"
   const char *passes;       ///< optimisation passes; NULL: the target's
@@ -36,16 +36,17 @@ ORION_API int64_t orion_session_vocab(const orion_session *s);
 
 /// Appends tokens to the text. Afterwards orion_session_logits gives the logits after the last of them. ORION_LIMIT if
 /// the context would overflow (nothing is changed then); ORION_INVALID for a token outside the vocabulary; ORION_NUMERIC
-/// if a value became NaN or infinite, naming the first place seen.
+/// if a value became NaN or infinite, naming the first place seen. After a failure the text is what it was before, but
+/// unless it is ORION_LIMIT or ORION_INVALID there are no logits until the next feed. Feeding 0 tokens does nothing.
 ORION_API orion_status orion_session_feed(orion_session *s, const int32_t *tokens, size_t n, orion_error *err);
-ORION_API const float *orion_session_logits(const orion_session *s);  ///< fp32 [vocab]; NULL before the first feed
+ORION_API const float *orion_session_logits(const orion_session *s);  ///< fp32 [vocab]; NULL if none are valid
 
 /// Like feed, and calls `each` with the logits after every token, in order. For evaluation.
 typedef orion_status (*orion_logits_fn)(void *ctx, size_t index, const float *logits, orion_error *err);
 ORION_API orion_status orion_session_feed_all(orion_session *s, const int32_t *tokens, size_t n, orion_logits_fn each,
                                               void *ctx, orion_error *err);
 
-/// Forgets all tokens from `position` on (0: starts anew). No memory is touched beyond the mask.
+/// Forgets all tokens from `position` on (0: starts anew), and the logits with them. Nothing if there are none.
 ORION_API void orion_session_truncate(orion_session *s, int64_t position);
 
 typedef struct orion_session_info {

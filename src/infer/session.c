@@ -3,14 +3,17 @@
 //   step     T positions at once (1 on cpu, the target's smallest width on the engine) that see the cache: decoding, and
 //            the rest of a prompt that no bucket holds
 //   extend   the same with more positions (cpu only), for later parts of long prompts
-//   prefill  T = 8..1024 positions from the start of the text, without a cache
+//   prefill  T = 8..1024 positions from the start of the text, without a cache; none wider than the context
 //   head     final norm and classifier for T positions
 //
 // Every program of the body returns the new keys and values; the session copies them into the cache surfaces, which all
-// programs share. The mask tells which cached positions count. Padding positions compute garbage that nobody reads: the
-// causal mask keeps it from the real ones.
+// programs share. The mask tells which cached positions count. Padding positions compute results that nobody reads: the
+// causal mask keeps them from the real ones. They must be finite all the same, for no mask stops a NaN, so rows that an
+// earlier run filled are cleared.
 #include "orion/session.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,11 +22,14 @@
 
 #define MASKED (-1e4f)
 #define MAX_BUCKETS 16
+#define LARGEST_BUCKET 1024
+#define EXTEND_TOKENS 32     // of the programs for later parts of prompts, and of the head that gives all logits
 
 typedef struct program {        // one compiled width of the body
   orion_runner *runner;         // NULL until needed
   int64_t tokens;               // T
   bool cached;                  // sees the cache
+  int64_t filled;               // rows of x that hold something, from earlier runs
   orion_tensor *x, *cos, *sin, *mask, *y;
   orion_tensor **k, **v;        // per layer, [T, K]
 } program;
@@ -45,6 +51,7 @@ struct orion_session {
   orion_tensor **k_cache, **v_cache;
   float *row, *half_cos, *half_sin, *logits;
   bool has_logits;
+  size_t runs;                  // program runs of the feed under way
   size_t prefill_runs;
   int64_t last_bucket;
 };
@@ -130,22 +137,37 @@ static orion_status ensure_body(orion_session *s, program *p, int64_t tokens, bo
 
 static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// `tokens` as the target wants it, but no wider than the whole context.
+static int64_t width_within(const orion_session *s, int64_t tokens) {
+  int64_t wanted = round_up(tokens, s->target->width_multiple);
+  return wanted < s->cache_rows ? wanted : s->cache_rows;
+}
+
 static void choose_buckets(orion_session *s) {
-  int64_t smallest = s->target->ane ? 32 : 8;
-  for (int64_t t = smallest; t <= 1024 && s->n_prefill < MAX_BUCKETS; t *= 2) {
-    s->prefill[s->n_prefill++].tokens = t;
-    if (t >= s->context) break;
+  for (int64_t t = round_up(8, s->target->width_multiple); s->n_prefill < MAX_BUCKETS; t *= 2) {
+    s->prefill[s->n_prefill++].tokens = width_within(s, t);
+    if (t >= s->context || t >= LARGEST_BUCKET) break;
   }
+}
+
+// What the device runs best: the programs of the chip family that it stands for, else those for cpu.
+static const char *default_target(const orion_session *s) {
+  orion_device_info info;
+  orion_device_describe(s->device, &info);
+  return info.family && orion_target_find(info.family) ? info.family : "cpu";
 }
 
 static orion_status check_options(orion_session *s, const orion_session_options *o, orion_error *err) {
   const orion_config *c = &s->model->config;
+  if (o->struct_size < sizeof *o) {
+    return ORION_FAIL(err, ORION_INVALID, "session options: struct_size is %zu (want %zu)", o->struct_size, sizeof *o);
+  }
   if (o->context < 0 || o->context > c->context) {
     return ORION_FAIL(err, ORION_INVALID, "context: %lld is not within 1 to the model's %lld", (long long)o->context,
                       (long long)c->context);
   }
   s->context = o->context ? o->context : c->context;
-  const char *target = o->target ? o->target : "cpu";
+  const char *target = o->target ? o->target : default_target(s);
   s->target = orion_target_find(target);
   if (!s->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
   const char *weights = o->weights ? o->weights : "fp16";
@@ -184,9 +206,8 @@ orion_status orion_session_create(orion_model *model, orion_device *device, cons
   orion_arena_init(&s->arena, s->allocator);
   orion_status status = check_options(s, o, err);
   if (status == ORION_OK) status = allocate(s, err);
-  int64_t width = s->target ? s->target->width_multiple : 1;
-  if (status == ORION_OK) status = compile_body(s, &s->step, width, true, err);
-  if (status == ORION_OK) status = compile_head(s, &s->head, width, err);
+  if (status == ORION_OK) status = compile_body(s, &s->step, s->target->width_multiple, true, err);
+  if (status == ORION_OK) status = compile_head(s, &s->head, s->target->width_multiple, err);
   if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "k_cache", s->k_cache, err);
   if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "v_cache", s->v_cache, err);
   if (status != ORION_OK) {
@@ -218,17 +239,30 @@ static void open_mask(orion_session *s, int64_t position) {
   s->masked_to = position;
 }
 
+static bool all_finite(const float *v, int64_t n) {
+  int bad = 0;
+  for (int64_t i = 0; i < n; i++) bad |= !(fabsf(v[i]) <= FLT_MAX);
+  return !bad;
+}
+
 static orion_status write_inputs(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
   const orion_config *c = &s->model->config;
+  int64_t *filled = p->x->surface == s->step.x->surface ? &s->step.filled : &p->filled;
   for (int64_t t = 0; t < n; t++) {
     int64_t position = s->position + t;
     ORION_TRY(orion_model_embed(s->model, tokens[t], position, s->row, err));
+    if (!all_finite(s->row, c->dim)) {
+      return ORION_FAIL(err, ORION_NUMERIC, "position %lld: the embedding of token %d is NaN or infinite",
+                        (long long)position, tokens[t]);
+    }
     orion_tensor_put(p->x, t, s->row);
+    if (t >= *filled) *filled = t + 1;
     if (!c->rope) continue;
     orion_config_rope(c, position, s->half_cos, s->half_sin);
     orion_tensor_put(p->cos, t, s->half_cos);
     orion_tensor_put(p->sin, t, s->half_sin);
   }
+  for (; *filled > n; --*filled) orion_tensor_fill(p->x, *filled - 1, 0, c->dim, 0);
   return ORION_OK;
 }
 
@@ -244,6 +278,7 @@ static orion_status run_body(orion_session *s, program *p, const int32_t *tokens
   ORION_TRY(write_inputs(s, p, tokens, n, err));
   if (p->cached) open_mask(s, s->position);
   ORION_TRY(orion_runner_run(p->runner, err));
+  s->runs += orion_runner_parts(p->runner);
   ORION_TRY(check_finite(p, n, s->position, err));
   for (int64_t i = 0; i < s->model->config.layers; i++) {
     orion_tensor_copy(p->k[i], 0, n, s->k_cache[i], s->position);
@@ -253,11 +288,15 @@ static orion_status run_body(orion_session *s, program *p, const int32_t *tokens
   return ORION_OK;
 }
 
-static void read_logits(orion_session *s, const program *head, int64_t row) {
+static orion_status read_logits(orion_session *s, const program *head, int64_t row, int64_t position, orion_error *err) {
   for (orion_tensor *t = head->y; t; t = orion_runner_next(head->runner, t)) {
     orion_tensor_get(t, row, s->logits + t->first_col);
   }
+  if (!all_finite(s->logits, s->model->config.vocab)) {
+    return ORION_FAIL(err, ORION_NUMERIC, "position %lld: a logit is NaN or infinite", (long long)position);
+  }
   s->has_logits = true;
+  return ORION_OK;
 }
 
 // Logits of row `row` of the body's output. Where body and head share the surface, nothing is copied.
@@ -265,8 +304,8 @@ static orion_status run_head(orion_session *s, const program *body, int64_t row,
   bool shared = body->y->surface == s->head.x->surface;
   if (!shared) orion_tensor_copy(body->y, row, 1, s->head.x, 0);
   ORION_TRY(orion_runner_run(s->head.runner, err));
-  read_logits(s, &s->head, shared ? row : 0);
-  return ORION_OK;
+  s->runs += orion_runner_parts(s->head.runner);
+  return read_logits(s, &s->head, shared ? row : 0, s->position - 1, err);
 }
 
 // The program that takes the next tokens of a run of n, and how many of them.
@@ -279,7 +318,7 @@ static orion_status choose_program(orion_session *s, size_t n, program **out, in
     ORION_TRY(ensure_body(s, p, p->tokens, false, err));
   } else if (n > (size_t)s->step.tokens && !s->target->ane) {
     p = &s->extend;
-    ORION_TRY(ensure_body(s, p, 32, true, err));
+    ORION_TRY(ensure_body(s, p, width_within(s, EXTEND_TOKENS), true, err));
   }
   *out = p;
   *out_n = (int64_t)n < p->tokens ? (int64_t)n : p->tokens;
@@ -300,7 +339,8 @@ static orion_status check_tokens(const orion_session *s, const int32_t *tokens, 
   return ORION_OK;
 }
 
-// Feeds in pieces; after each, `after` sees the body's program and how many rows of its output are real.
+// Feeds in pieces; after each, `after` sees the body's program and how many rows of its output are real. A feed that
+// fails under way leaves the position as it was; what it wrote lies behind the mask.
 typedef orion_status (*after_fn)(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
                                  orion_error *err);
 
@@ -308,8 +348,8 @@ static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, afte
                          orion_error *err) {
   ORION_TRY(check_tokens(s, tokens, n, err));
   int64_t start = s->position;
-  size_t runs = 0;
   orion_status status = ORION_OK;
+  s->runs = 0;
   for (size_t done = 0; status == ORION_OK && done < n;) {
     program *p;
     int64_t m;
@@ -318,11 +358,14 @@ static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, afte
     if (status == ORION_OK) status = after(s, p, done, m, done + (size_t)m == n, ctx, err);
     if (status != ORION_OK) break;
     done += (size_t)m;
-    runs += orion_runner_parts(p->runner);
     if (n > 1) s->last_bucket = p->tokens;
   }
-  if (n > 1) s->prefill_runs = runs + orion_runner_parts(s->head.runner);
-  if (status != ORION_OK) s->position = start;
+  if (status != ORION_OK) {
+    s->position = start;
+    s->has_logits = false;
+  } else if (n > 1) {
+    s->prefill_runs = s->runs;
+  }
   return status;
 }
 
@@ -343,9 +386,10 @@ typedef struct each_logits {
 static orion_status after_feed_all(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
                                    orion_error *err) {
   each_logits *each = ctx;
-  program *head = &s->wide_head;
+  int64_t width = width_within(s, EXTEND_TOKENS);
+  program *head = s->head.tokens == width ? &s->head : &s->wide_head;
   if (!head->runner) {
-    orion_status status = compile_head(s, head, 32, err);
+    orion_status status = compile_head(s, head, width, err);
     if (status != ORION_OK) {
       orion_runner_destroy(head->runner);
       *head = (program){0};
@@ -357,8 +401,9 @@ static orion_status after_feed_all(orion_session *s, program *p, size_t done, in
     bool shared = p->y->surface == head->x->surface;
     if (!shared) orion_tensor_copy(p->y, row, m, head->x, 0);
     ORION_TRY(orion_runner_run(head->runner, err));
+    s->runs += orion_runner_parts(head->runner);
     for (int64_t i = 0; i < m; i++) {
-      read_logits(s, head, i);
+      ORION_TRY(read_logits(s, head, i, s->position - n + row + i, err));
       ORION_TRY(each->fn(each->ctx, done + (size_t)(row + i), s->logits, err));
     }
   }
@@ -373,7 +418,8 @@ orion_status orion_session_feed_all(orion_session *s, const int32_t *tokens, siz
 
 void orion_session_truncate(orion_session *s, int64_t position) {
   if (position < 0) position = 0;
-  if (position < s->position) s->position = position;
+  if (position >= s->position) return;
+  s->position = position;
   s->has_logits = false;
 }
 

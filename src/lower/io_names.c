@@ -29,8 +29,7 @@ static bool rename_value(orion_plan *plan, orion_part *part, orion_value_id v, c
 
 static bool separate_return(orion_function *f, size_t index, const uint32_t *uses) {
   orion_value_id v = f->outputs[index];
-  bool parameter = f->values[v].def == ORION_NONE;
-  if (!parameter && uses[v] < 2) return true;
+  if (uses[v] < 2) return true;  // partition.c never returns an input
   orion_builder b;
   orion_builder_init(&b, f);
   const char *name = f->values[v].name, *inner = orion_function_unique_name(f, "kept");
@@ -38,7 +37,6 @@ static bool separate_return(orion_function *f, size_t index, const uint32_t *use
   orion_value_id copy = orion_build_op(&b, "returned", ORION_OP_identity, (const orion_in[]){{"x", v}, {0}});
   if (copy == ORION_NONE) return false;
   f->outputs[index] = copy;
-  if (parameter) return true;
   return orion_value_rename(f, v, inner) && orion_value_rename(f, copy, name);
 }
 

@@ -15,6 +15,23 @@ bool orion_lowering_port(lowering *l, const char *logical, const char *name, boo
   return true;
 }
 
+orion_ref orion_lowering_causal(lowering *l, orion_dtype dtype, int64_t T, int rank) {
+  if (l->causal != ORION_NONE && l->causal_tokens == T) return l->causal;
+  void *bytes;
+  const orion_data *data = orion_data_new(l->program->data, dtype, (size_t)T, (size_t)T, &bytes);
+  if (!data) {
+    orion_builder_fail(&l->b, ORION_NO_MEMORY, "causal mask: out of memory");
+    return ORION_NONE;
+  }
+  for (int64_t t = 0; t < T; t++) {
+    for (int64_t s = t + 1; s < T; s++) orion_store_double(dtype, bytes, (size_t)(t * T + s), ORION_MASKED);
+  }
+  int64_t dims[4] = {1, 1, T, T};
+  l->causal = orion_build_weight(&l->b, "causal", data, rank, dims + 4 - rank);
+  l->causal_tokens = T;
+  return l->causal;
+}
+
 void orion_plan_destroy(orion_plan *plan) {
   if (!plan) return;
   for (size_t i = 0; i < plan->n_parts; i++) orion_program_destroy(plan->parts[i].program);
@@ -37,7 +54,9 @@ static orion_status verify_parts(const orion_plan *plan, orion_error *err) {
     orion_status status = orion_verify_ok(plan->parts[i].program, err);
     if (status != ORION_OK) {
       orion_error_prefix(err, "lowering for %s, part %zu", plan->target->name, i);
-      return status == ORION_NO_MEMORY ? status : ORION_INTERNAL;
+      if (status == ORION_NO_MEMORY) return status;
+      if (err) err->code = ORION_INTERNAL;
+      return ORION_INTERNAL;
     }
   }
   return ORION_OK;
@@ -45,7 +64,7 @@ static orion_status verify_parts(const orion_plan *plan, orion_error *err) {
 
 orion_status orion_lower(orion_program *graph, const orion_lower_options *options, orion_plan **out, orion_error *err) {
   const orion_target *t = options->target;
-  lowering l = {.target = t, .graph = graph, .from = graph->functions[0]};
+  lowering l = {.target = t, .from = graph->functions[0], .causal = ORION_NONE, .full_mask = ORION_NONE};
   orion_plan *plan = orion_alloc_zero(graph->allocator, 1, sizeof *plan);
   if (!plan) return ORION_OOM(err, "plan");
   plan->allocator = graph->allocator;

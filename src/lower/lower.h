@@ -23,7 +23,7 @@ typedef enum orion_arrangement {
 } orion_arrangement;
 
 typedef struct orion_port {
-  const char *logical;            // name in the graph, or "part2_3" for a value handed from one part to the next
+  const char *logical;            // name in the graph, or "link.NAME" for a value handed from one part to a later one
   const char *name;               // parameter or result of the part's function
   bool input;
   orion_arrangement arrangement;
@@ -40,7 +40,7 @@ typedef struct orion_part {
 
 typedef struct orion_plan {
   const orion_allocator *allocator;
-  const orion_target *target;
+  const orion_target *target;     // the caller's
   orion_arena arena;              // names, ports
   orion_part *parts;              // run in this order
   size_t n_parts;
@@ -51,7 +51,8 @@ typedef struct orion_lower_options {
   const orion_opt_options *passes;  // NULL: the target's pipeline
 } orion_lower_options;
 
-// `graph` is left as it is.
+// `graph` is left as it is; the plan shares its constants and may outlive it. Inputs that nothing uses have no port.
+// ORION_LIMIT if a single operation exceeds the target's limits, ORION_UNSUPPORTED for what lowering does not know.
 orion_status orion_lower(orion_program *graph, const orion_lower_options *options, orion_plan **out, orion_error *err);
 void orion_plan_destroy(orion_plan *plan);  // NULL is ignored
 

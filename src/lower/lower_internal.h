@@ -5,14 +5,18 @@
 #include "ir/builder.h"
 #include "lower/lower.h"
 
+#define ORION_MASKED (-1e4)  // added to a score: its weight underflows to zero in fp16 and fp32
+
 typedef struct lowering {
   const orion_target *target;
-  orion_program *graph;      // source
-  orion_function *from;
+  orion_function *from;      // the graph
   orion_program *program;    // result, before it is cut
   orion_function *to;
   orion_builder b;
   orion_ref *map;            // graph value -> ref in `to`; indexed by graph value id
+  orion_ref causal;          // the causal mask, one for all attentions, and how many positions it is for
+  int64_t causal_tokens;
+  orion_ref full_mask, full_mask_from;  // the same for cached and new positions (open_rows.c), and the mask it is made of
   orion_arena scratch;
   orion_port *ports;         // of the uncut program
   size_t n_ports, cap_ports;
@@ -31,6 +35,10 @@ orion_status orion_partition(lowering *l, orion_plan *plan, orion_error *err);
 
 // Gives inputs and outputs of each part names whose byte order is their order, and tells the ports (io_names.c).
 orion_status orion_name_ios(orion_plan *plan, orion_error *err);
+
+// The causal mask among T new positions, dims [.., T, T] of the given rank: 0 where they see each other, else
+// ORION_MASKED. Made once.
+orion_ref orion_lowering_causal(lowering *l, orion_dtype dtype, int64_t T, int rank);
 
 // The number of heads if the graph value is a cache of an attention (directly or behind a cast); else 0.
 int64_t orion_graph_cache_heads(const orion_function *f, orion_value_id param);

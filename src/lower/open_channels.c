@@ -3,7 +3,8 @@
 //   linear      1x1 convolution with weight [O, C, 1, 1], then the bias as an add of [1, O, 1, 1]; a classifier wider
 //               than one convolution may be becomes several, each an output of its own
 //   norms       over the channels, scaled so that nothing overflows: with a = max(max|x|, floor) and u = x / a every
-//               square is at most 1, and eps becomes eps / a^2. The floor keeps 1/a and eps/a^2 within fp16.
+//               square is at most 1, and eps becomes eps / a^2. The floor keeps 1/a and eps/a^2 within fp16. LayerNorm
+//               starts from x / 2, for x less its mean may be twice as large as fp16 goes.
 //   rope        [1, H, n, T], halves along the height axis (no slice along the last axis: it saturates on M1 and M2)
 //   attention   per group of query heads: scores = q^T k as matmul over [1, KV, n, T]; the cached and the new positions
 //               keep separate scores and share one maximum and one sum, so that nothing is concatenated along S;
@@ -14,7 +15,6 @@
 
 #include "lower/lower_internal.h"
 
-#define MASKED (-1e4)      // additive mask: exp underflows to zero in fp16
 #define NORM_FLOOR 0x1p-8  // of max|x| in norms: eps / floor^2 stays below 65504 for eps up to 0.99
 
 static orion_ref constant(lowering *l, const char *stem, double v) {
@@ -83,8 +83,12 @@ static orion_ref open_conv(lowering *l, const char *stem, orion_ref x, const ori
 }
 
 static orion_ref open_linear(lowering *l, const orion_op *op) {
-  return open_conv(l, "conv", mapped(l, op, "x"), weight_of(l, op, "weight"),
-                         orion_op_arg(op, "bias") ? weight_of(l, op, "bias") : NULL);
+  const orion_data *bias = weight_of(l, op, "bias");
+  if (orion_op_arg(op, "bias") && !bias) {
+    orion_builder_fail(&l->b, ORION_UNSUPPORTED, "bias: weights of a graph are constants");
+    return ORION_NONE;
+  }
+  return open_conv(l, "conv", mapped(l, op, "x"), weight_of(l, op, "weight"), bias);
 }
 
 // u = x / a with a = max(max|x| over `axis`, floor), and e = eps / a^2.
@@ -111,9 +115,9 @@ static orion_ref open_layer_norm(lowering *l, const orion_op *op, const orion_ty
   double epsilon = 1e-5;
   int64_t C = type->dims[1];
   orion_op_float(l->from, op, "epsilon", &epsilon);
-  orion_ref x = mapped(l, op, "x"), u, e;
+  orion_ref x = binary(l, "norm_half", ORION_OP_mul, mapped(l, op, "x"), constant(l, "half", 0.5)), u, e;
   orion_ref mean = reduce(l, "norm_mean", ORION_OP_reduce_mean, x, 1);
-  prescale(l, binary(l, "norm_c", ORION_OP_sub, x, mean), 1, epsilon, &u, &e);
+  prescale(l, binary(l, "norm_c", ORION_OP_sub, x, mean), 1, epsilon / 4, &u, &e);
   orion_ref y = normalise(l, u, e, 1);
   if (orion_op_arg(op, "gamma")) {
     y = binary(l, "norm_g", ORION_OP_mul, y, fp16_weight(l, "gamma", weight_of(l, op, "gamma"), 1, C, 1, 1));
@@ -169,20 +173,6 @@ static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *ty
   return reshape(l, "rope_out", concat_rows(l, "rope_y", 2, (orion_ref[]){first, second}), 1, C, 1, T);
 }
 
-// The causal mask among the T new positions, [1, 1, T, T].
-static orion_ref causal_mask(lowering *l, int64_t T) {
-  void *bytes;
-  const orion_data *data = orion_data_new(l->program->data, ORION_FP16, 1, (size_t)(T * T), &bytes);
-  if (!data) {
-    orion_builder_fail(&l->b, ORION_NO_MEMORY, "causal mask: out of memory");
-    return ORION_NONE;
-  }
-  for (int64_t t = 0; t < T; t++) {
-    for (int64_t s = t + 1; s < T; s++) orion_store_double(ORION_FP16, bytes, (size_t)(t * T + s), MASKED);
-  }
-  return orion_build_weight(&l->b, "causal", data, 4, (int64_t[]){1, 1, T, T});
-}
-
 typedef struct group {        // one group of query heads: one head for each KV head
   orion_ref q;                // [1, KV, n, T]
   orion_ref k, v;             // [1, KV, n, T]
@@ -226,7 +216,7 @@ static orion_ref open_attention(lowering *l, const orion_op *op, const orion_typ
              .v = reshape(l, "v_heads", mapped(l, op, "v"), 1, kv, n, T),
              .k_cache = ORION_NONE,
              .v_cache = ORION_NONE,
-             .causal = causal_mask(l, T)};
+             .causal = orion_lowering_causal(l, ORION_FP16, T, 4)};
   if (S) {
     g.k_cache = reshape(l, "k_past", mapped(l, op, "k_cache"), 1, kv, n, S);
     g.v_cache = reshape(l, "v_past", mapped(l, op, "v_cache"), 1, kv, n, S);
@@ -244,18 +234,15 @@ static orion_ref open_attention(lowering *l, const orion_op *op, const orion_typ
   return reshape(l, "attention_out", concat_rows(l, "groups", (size_t)G, parts), 1, heads * n, 1, T);
 }
 
-// A tensor constant that elementwise ops of the graph use ([C] or [1, C]) in channel-first form.
+// Scalars that elementwise operations of the graph use. Weights are rebuilt where they are used, in the form that the use
+// wants; strings and integers are only read.
 static orion_ref open_const(lowering *l, const orion_op *op) {
   const orion_literal *val = orion_op_attr(op, "val");
   const orion_type *t = val->type;
-  const char *name = l->from->values[op->results[0]].name;
   double v;
-  if (val->kind != ORION_LIT_DATA) return ORION_NONE;                    // strings: only read by the op that uses them
-  if (t->rank == 0) {
-    return orion_ref_float(l->from, op->results[0], &v) && orion_dtype_is_float(t->dtype) ? constant(l, name, v)
-                                                                                          : ORION_NONE;
-  }
-  return ORION_NONE;  // weights are rebuilt where they are used, in the form that the use wants
+  if (val->kind != ORION_LIT_DATA || t->rank != 0 || !orion_dtype_is_float(t->dtype)) return ORION_NONE;
+  if (!orion_ref_float(l->from, op->results[0], &v)) return ORION_NONE;
+  return constant(l, l->from->values[op->results[0]].name, v);
 }
 
 static orion_ref open_elementwise(lowering *l, const orion_op *op) {
@@ -332,7 +319,8 @@ static orion_status open_wide_output(lowering *l, const orion_op *op, const char
     return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a wide output layer has constant weights and no bias", name);
   }
   int64_t V = (int64_t)weight->rows, limit = l->target->max_conv_out;
-  int64_t pieces = (V + limit - 1) / limit, piece = ((V + pieces - 1) / pieces + 31) / 32 * 32;
+  int64_t pieces = (V + limit - 1) / limit, piece = (V + pieces - 1) / pieces;
+  if ((piece + 31) / 32 * 32 <= limit) piece = (piece + 31) / 32 * 32;
   uint32_t *index = ORION_ARENA_ARRAY(&l->scratch, uint32_t, (size_t)piece);
   if (!index) return ORION_OOM(err, "lowering");
   for (int64_t first = 0, k = 0; first < V; first += piece, k++) {

@@ -10,8 +10,6 @@
 
 #include "lower/lower_internal.h"
 
-#define MASKED (-1e4)  // added to a score: its weight underflows to zero in fp16 and fp32
-
 static orion_ref reshape(lowering *l, const char *stem, orion_ref x, int rank, const int64_t *dims) {
   orion_builder *b = &l->b;
   return ORION_BUILD(b, stem, ORION_OP_reshape, {"x", x}, {"shape", orion_build_ints(b, "shape", (size_t)rank, dims)});
@@ -81,24 +79,12 @@ static orion_ref to_heads(lowering *l, const char *stem, orion_ref x, int64_t T,
   return transpose(l, stem, x, 4, (int64_t[]){0, 2, 1, 3});
 }
 
-// The causal mask among the T new positions, [T, T].
-static orion_ref causal_mask(lowering *l, int64_t T, orion_dtype dtype) {
-  void *bytes;
-  const orion_data *data = orion_data_new(l->program->data, dtype, (size_t)T, (size_t)T, &bytes);
-  if (!data) {
-    orion_builder_fail(&l->b, ORION_NO_MEMORY, "causal mask: out of memory");
-    return ORION_NONE;
-  }
-  for (int64_t t = 0; t < T; t++) {
-    for (int64_t s = t + 1; s < T; s++) orion_store_double(dtype, bytes, (size_t)(t * T + s), MASKED);
-  }
-  return orion_build_weight(&l->b, "causal", data, 2, (int64_t[]){T, T});
-}
-
-// mask [T, S+T]: the caller's row for the cached positions, the causal triangle for the new ones.
+// mask [T, S+T]: the caller's row for the cached positions, the causal triangle for the new ones. All layers share it.
 static orion_ref full_mask(lowering *l, orion_ref mask, int64_t T, int64_t S, orion_dtype dtype) {
   orion_builder *b = &l->b;
-  if (S == 0) return T == 1 ? ORION_NONE : causal_mask(l, T, dtype);
+  if (S == 0) return T == 1 ? ORION_NONE : orion_lowering_causal(l, dtype, T, 2);
+  if (l->full_mask != ORION_NONE && l->full_mask_from == mask && l->causal_tokens == T) return l->full_mask;
+  l->full_mask_from = mask;
   if (T > 1) {  // repeat the row T times
     void *bytes;
     const orion_data *zeros = orion_data_new(l->program->data, dtype, (size_t)T, 1, &bytes);
@@ -109,7 +95,8 @@ static orion_ref full_mask(lowering *l, orion_ref mask, int64_t T, int64_t S, or
     orion_ref column = orion_build_weight(b, "zeros", zeros, 2, (int64_t[]){T, 1});
     mask = ORION_BUILD(b, "mask_rows", ORION_OP_add, {"x", mask}, {"y", column});
   }
-  return concat(l, "mask_all", mask, causal_mask(l, T, dtype), 1);
+  l->full_mask = concat(l, "mask_all", mask, orion_lowering_causal(l, dtype, T, 2), 1);
+  return l->full_mask;
 }
 
 typedef struct attention_shape {

@@ -13,6 +13,8 @@
 
 #include "ir/builder.h"
 
+#define MAX_TOKENS (1 << 20)  // of one program; more than the context is well: buckets are padded
+
 typedef struct graph {
   const orion_model *model;
   const orion_graph_spec *spec;
@@ -183,9 +185,9 @@ static void head(graph *g) {
   orion_build_output(&g->b, linear(g, "logits", x, m->classifier, NULL), "logits");
 }
 
-static orion_status check_spec(const orion_model *m, const orion_graph_spec *s, orion_error *err) {
-  if (s->tokens < 1 || s->tokens > (1 << 20)) {  // more than the context is fine: buckets are padded
-    return ORION_FAIL(err, ORION_INVALID, "graph: %lld tokens at once (want 1 to %d)", (long long)s->tokens, 1 << 20);
+static orion_status check_spec(const orion_graph_spec *s, orion_error *err) {
+  if (s->tokens < 1 || s->tokens > MAX_TOKENS) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: %lld tokens at once (want 1 to %d)", (long long)s->tokens, MAX_TOKENS);
   }
   if (s->past < 0 || s->past > (1 << 26)) {
     return ORION_FAIL(err, ORION_INVALID, "graph: %lld cached positions", (long long)s->past);
@@ -203,7 +205,7 @@ static orion_status check_spec(const orion_model *m, const orion_graph_spec *s, 
 
 orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
                                orion_error *err) {
-  ORION_TRY(check_spec(m, spec, err));
+  ORION_TRY(check_spec(spec, err));
   orion_program *p;
   ORION_TRY(orion_program_create(m->allocator, m->data, &p, err));
   orion_function *f;

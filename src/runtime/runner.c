@@ -26,9 +26,8 @@ static bool same_layout(const orion_layout *a, const orion_layout *b) {
 static orion_tensor *find(const orion_runner *r, const orion_port *port, const orion_layout *layout) {
   for (size_t i = 0; r && i < r->n_tensors; i++) {
     orion_tensor *t = &r->tensors[i];
-    if (t->first_col == port->first_col && strcmp(t->logical, port->logical) == 0 && same_layout(&t->layout, layout)) {
-      return t;
-    }
+    if (t->arrangement != port->arrangement || t->first_col != port->first_col) continue;
+    if (strcmp(t->logical, port->logical) == 0 && same_layout(&t->layout, layout)) return t;
   }
   return NULL;
 }
@@ -65,6 +64,10 @@ static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, 
   const orion_port *port = &part->ports[port_index];
   const orion_io *io = orion_executable_io(r->parts[index].executable, port->name);
   if (!io) return ORION_FAIL(err, ORION_INTERNAL, "plan: part %zu has no input or output %s", index, port->name);
+  if (io->layout.dtype != ORION_FP16 && io->layout.dtype != ORION_FP32) {  // what orion_tensor_* read and write
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "plan: %s is of type %s (fp16 and fp32 can be exchanged)", port->logical,
+                      orion_dtype_name((orion_dtype)io->layout.dtype));
+  }
   orion_tensor *t = find(r, port, &io->layout);
   if (!t) {
     orion_surface *shared = bound_already(r, part, port_index, port, &io->layout);

@@ -27,9 +27,8 @@ static void check_axes(checker *c, orion_value_id v, orion_op_id op) {
                          i, c->t->name);
       continue;
     }
-    bool channel = type->rank >= 3 && i == type->rank - 3;
-    int64_t limit = channel ? c->t->max_channels : c->t->max_axis;
-    if (i < type->rank - 3 && n > 4096) limit = 4096;  // batch
+    bool channel = type->rank >= 3 && i == type->rank - 3, batch = i < type->rank - 3;
+    int64_t limit = channel ? c->t->max_channels : batch ? c->t->max_batch : c->t->max_axis;
     if (n > limit) {
       orion_findings_add(c->out, channel ? "L03-channels" : "L04-axis", true, c->f, op, name,
                          "split the tensor along this axis", "dimension %d is %lld; %s takes at most %lld", i,
@@ -65,40 +64,34 @@ static void check_io_type(checker *c, orion_value_id v, bool input) {
   }
 }
 
-static size_t literal_bytes(const orion_literal *l) {
-  size_t n;
-  return l && orion_type_bytes(l->type, &n) ? n : 0;
+static void check_conv(checker *c, const orion_op *op, orion_op_id id) {
+  const orion_type *w = orion_ref_type(c->f, orion_op_ref(op, "weight"));
+  if (!orion_type_is_tensor(w) || w->rank < 3) return;
+  if (w->dims[1] > c->t->max_conv_in) {
+    orion_findings_add(c->out, "C16-conv-input-channels", true, c->f, id, NULL,
+                       "cut the input channels and add partial results, or use matmul",
+                       "convolution over %lld input channels; at most %lld", (long long)w->dims[1],
+                       (long long)c->t->max_conv_in);
+  }
+  if (w->dims[0] > c->t->max_conv_out) {
+    orion_findings_add(c->out, "C16-conv-output-channels", true, c->f, id, NULL, "cut the output channels in pieces",
+                       "convolution to %lld output channels; at most %lld", (long long)w->dims[0],
+                       (long long)c->t->max_conv_out);
+  }
 }
 
-// Constants of a program: bytes in all, distinct blob files, and each op's own limits.
-static void check_op(checker *c, orion_op_id id) {
-  const orion_op *op = &c->f->ops[id];
-  for (uint32_t i = 0; i < op->n_results; i++) {
-    if (orion_opcode_info(op->code)->cls != ORION_CLASS_CONST) check_axes(c, op->results[i], id);
-  }
-  if (op->code == ORION_OP_OTHER || orion_opcode_info(op->code)->cls == ORION_CLASS_COMPOSITE) {
-    orion_findings_add(c->out, "L06-op", true, c->f, id, NULL, "lower the program first, or rewrite the operation",
-                       "operation %s is not one that the engine is known to take", op->spelling);
-    return;
-  }
-  if (orion_opcode_info(op->code)->cls == ORION_CLASS_STATE) {
-    orion_findings_add(c->out, "L07-state", true, c->f, id, NULL, "pass the state in and out as a surface",
-                       "%s: state operations run in Core ML only", op->spelling);
-  }
-  if (op->code == ORION_OP_conv) {
-    const orion_type *w = orion_ref_type(c->f, orion_op_ref(op, "weight"));
-    if (orion_type_is_tensor(w) && w->rank >= 3 && w->dims[1] > c->t->max_conv_in) {
-      orion_findings_add(c->out, "C16-conv-input-channels", true, c->f, id, NULL,
-                         "cut the input channels and add partial results, or use matmul",
-                         "convolution over %lld input channels; at most %lld", (long long)w->dims[1],
-                         (long long)c->t->max_conv_in);
-    }
-    if (orion_type_is_tensor(w) && w->rank >= 3 && w->dims[0] > c->t->max_conv_out) {
-      orion_findings_add(c->out, "C16-conv-output-channels", true, c->f, id, NULL, "cut the output channels in pieces",
-                         "convolution to %lld output channels; at most %lld", (long long)w->dims[0],
-                         (long long)c->t->max_conv_out);
-    }
-  }
+// A slice along the last axis that does not begin at 0 goes through the part of M1 and M2 that multiplies by 16.
+static void check_width_slice(checker *c, const orion_op *op, orion_op_id id) {
+  int64_t begin[ORION_MAX_RANK];
+  size_t n;
+  if (orion_op_ints(c->f, op, "begin", ORION_MAX_RANK, begin, &n) && n > 0 && begin[n - 1] == 0) return;
+  orion_findings_add(c->out, "L11-width-slice", false, c->f, id, NULL, "slice along another axis",
+                     "a slice of the last axis that does not begin at 0: magnitudes above 4094 become infinite on %s",
+                     c->t->name);
+}
+
+// Arguments that must be there, as constants of their own.
+static void check_args(checker *c, const orion_op *op, orion_op_id id) {
   if (op->code == ORION_OP_scaled_dot_product_attention && orion_op_arg(op, "attn_mask")) {
     orion_findings_add(c->out, "C06-sdpa-mask", true, c->f, id, NULL,
                        "decompose: matmul, add the mask, softmax, matmul", "the engine ignores attn_mask");
@@ -122,13 +115,44 @@ static void check_op(checker *c, orion_op_id id) {
                        "gelu without mode is rejected");
   }
   for (uint32_t a = 0; a < op->n_args; a++) {
-    for (uint32_t r = 0; r < op->args[a].n_refs; r++) {
-      if (orion_ref_is_literal(op->args[a].refs[r])) {
-        orion_findings_add(c->out, "C12-named-constants", true, c->f, id, op->args[a].name,
-                           "give the value by a const operation", "argument %s is written in place", op->args[a].name);
-      }
+    bool in_place = false;
+    for (uint32_t r = 0; r < op->args[a].n_refs; r++) in_place = in_place || orion_ref_is_literal(op->args[a].refs[r]);
+    if (in_place) {
+      orion_findings_add(c->out, "C12-named-constants", true, c->f, id, NULL, "give the value by a const operation",
+                         "argument %s is written in place", op->args[a].name);
     }
   }
+}
+
+// Each operation's own limits. Constants, packed or not, are no tensors of the engine: only their bytes count.
+static void check_op(checker *c, orion_op_id id) {
+  const orion_op *op = &c->f->ops[id];
+  orion_op_class cls = orion_opcode_info(op->code)->cls;
+  bool constant = cls == ORION_CLASS_CONST || cls == ORION_CLASS_CONSTEXPR;
+  for (uint32_t i = 0; i < op->n_results && !constant; i++) check_axes(c, op->results[i], id);
+  if (op->code == ORION_OP_OTHER || cls == ORION_CLASS_COMPOSITE) {
+    orion_findings_add(c->out, "L06-op", true, c->f, id, NULL, "lower the program first, or rewrite the operation",
+                       "operation %s is not one that the engine is known to take", op->spelling);
+    return;
+  }
+  if (cls == ORION_CLASS_STATE) {
+    orion_findings_add(c->out, "L07-state", true, c->f, id, NULL, "pass the state in and out as a surface",
+                       "%s: state operations run in Core ML only", op->spelling);
+  }
+  if (op->code == ORION_OP_conv) check_conv(c, op, id);
+  bool slice = op->code == ORION_OP_slice_by_size || op->code == ORION_OP_slice_by_index;
+  if (slice && c->t->width_slice_hazard) check_width_slice(c, op, id);
+  check_args(c, op, id);
+}
+
+// ---- constants of a program: bytes in all, distinct blob files ----
+
+static size_t add_saturating(size_t a, size_t b) { return orion_add_ok(a, b, &a) ? a : SIZE_MAX; }
+
+static size_t literal_bytes(const orion_literal *l) {
+  size_t n = 0;
+  if (l->kind != ORION_LIT_DATA && l->kind != ORION_LIT_BLOB) return 0;
+  return orion_type_bytes(l->type, &n) ? n : SIZE_MAX;  // unknown or overflowing: no engine takes it
 }
 
 static bool seen_before(const char *const *paths, size_t n, const char *path) {
@@ -139,16 +163,20 @@ static bool seen_before(const char *const *paths, size_t n, const char *path) {
 }
 
 static orion_status check_weights(checker *c, orion_error *err) {
-  size_t total = 0, files = 0;
+  size_t total = 0, files = 0, attrs = 0;
+  ORION_EACH_OP(c->f, id) attrs += c->f->ops[id].n_attrs;
   orion_arena scratch;
   orion_arena_init(&scratch, c->p->allocator);
-  const char **paths = ORION_ARENA_ARRAY(&scratch, const char *, c->f->n_ops + 1);
-  if (!paths) return ORION_OOM(err, "check");
+  const char **paths = ORION_ARENA_ARRAY(&scratch, const char *, attrs + 1);
+  if (!paths) {
+    orion_arena_deinit(&scratch);
+    return ORION_OOM(err, "check");
+  }
   ORION_EACH_OP(c->f, id) {
     const orion_op *op = &c->f->ops[id];
     for (uint32_t i = 0; i < op->n_attrs; i++) {
       const orion_literal *l = op->attrs[i].value;
-      total += literal_bytes(l);
+      total = add_saturating(total, literal_bytes(l));
       if (l->kind == ORION_LIT_BLOB && !seen_before(paths, files, l->blob_path)) paths[files++] = l->blob_path;
     }
   }

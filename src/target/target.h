@@ -15,6 +15,7 @@ typedef struct orion_target {
   const char *version, *opset;  // header of the programs: "1.3", "ios18"
   int64_t max_axis;             // width and height of a tensor
   int64_t max_channels;         // channels of a tensor
+  int64_t max_batch;            // the dimensions before the channels
   int64_t max_conv_in;          // input channels of one convolution (wider ones are rejected)
   int64_t split_conv_in;        // input channels above which several narrower convolutions are faster
   int64_t max_conv_out;         // output channels of one convolution

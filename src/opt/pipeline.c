@@ -21,7 +21,11 @@ const orion_pass *orion_pass_find(const char *name) {
   return NULL;
 }
 
-const char *orion_default_pipeline(bool ane) { return ane ? "" : ""; }
+// Small things first, so that the larger rewrites see constants and shapes in one form; dead code last, for the count.
+const char *orion_default_pipeline(bool ane) {
+  return ane ? "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,dce"
+             : "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,dce";
+}
 
 static size_t count_ops(const orion_program *p) {
   size_t n = 0;

@@ -1,8 +1,8 @@
 // What one decode step and one prefill pass cost on the cpu device, beside a plain read of the same bytes by the same
 // threads in the same minute: bench_decode MODEL [DEVICE] [POSITION] [PREFILL]
 //
-// Prints the time per token of body and head, the bytes of weights read per second as a fraction of the plain read, and,
-// with a device opened with profile=on, where the time goes by kind of step.
+// Prints the time per token of body and head, the bytes of weights read per second as a fraction of the plain read,
+// and, with a device opened with profile=on, where the time goes by kind of step.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,8 @@ static double load(const orion_model *m, orion_device *d, const orion_graph_spec
     check(orion_bind(out->b, ios[i].name, out->surfaces[i], &err), &err);
     if (strcmp(ios[i].name, "x") == 0 || strcmp(ios[i].name, "y") == 0) {
       float *v = orion_surface_lock(out->surfaces[i]);
-      for (int64_t k = 0; ios[i].layout.dtype == ORION_FP32 && k < ios[i].layout.dims[1]; k++) v[k] = (float)(k % 7) * 0.1f;
+      for (int64_t k = 0; ios[i].layout.dtype == ORION_FP32 && k < ios[i].layout.dims[1]; k++)
+        v[k] = (float)(k % 7) * 0.1f;
       orion_surface_unlock(out->surfaces[i]);
     }
   }
@@ -100,7 +101,8 @@ static void profile(const loaded *l, const char *name) {
   orion_cpu_profile_read(l->e, p);
   orion_executable_times(l->e, &t);
   for (int i = 0; i < ORION_CPU_KINDS; i++) {
-    if (p[i].seconds > 0) printf("  %s %-10s %4zu steps %9.1f us\n", name, p[i].name, p[i].steps, p[i].seconds / (double)t.runs * 1e6);
+    if (p[i].seconds > 0)
+      printf("  %s %-10s %4zu steps %9.1f us\n", name, p[i].name, p[i].steps, p[i].seconds / (double)t.runs * 1e6);
   }
 }
 
@@ -149,7 +151,8 @@ int main(int argc, char **argv) {
   qsort(token, ROUNDS, sizeof *token, by_value);
   qsort(heads, ROUNDS, sizeof *heads, by_value);
   double p = plain[ROUNDS / 2], t = token[ROUNDS / 2];
-  printf("compile %.0f ms, weights %.1f MB, peak memory %.0f MB\n", compile * 1e3, (double)bytes / 1e6, orion_peak_rss_mb());
+  printf("compile %.0f ms, weights %.1f MB, peak memory %.0f MB\n", compile * 1e3, (double)bytes / 1e6,
+         orion_peak_rss_mb());
   printf("token: median %.3f ms (best %.3f; head %.3f), %.1f tok/s, %.2f GB/s; plain read %.2f GB/s; %.0f%%\n", t * 1e3,
          token[0] * 1e3, heads[ROUNDS / 2] * 1e3, 1 / t, (double)bytes / t / 1e9, (double)bytes / p / 1e9, p / t * 100);
   profile(&lb, "body");

@@ -56,8 +56,10 @@ static inline void gen_linear(generator *g, orion_ref x) {
   const orion_type *t = type_of(g, x);
   int64_t n = 8 * (1 + pick(g, 6)) + pick(g, 3);
   bool narrow = g->dtype == ORION_FP32 && pick(g, 2);
-  orion_ref w = random_weight(g, narrow ? ORION_FP16 : g->dtype, 2, (int64_t[]){n, t->dims[1]}, 1 / sqrt((double)t->dims[1]));
-  if (narrow) w = ORION_BUILD(&g->b, "wide", ORION_OP_cast, {"x", w}, {"dtype", orion_build_string(&g->b, "d", "fp32")});
+  orion_ref w =
+      random_weight(g, narrow ? ORION_FP16 : g->dtype, 2, (int64_t[]){n, t->dims[1]}, 1 / sqrt((double)t->dims[1]));
+  if (narrow)
+    w = ORION_BUILD(&g->b, "wide", ORION_OP_cast, {"x", w}, {"dtype", orion_build_string(&g->b, "d", "fp32")});
   if (pick(g, 2)) {
     keep(g, ORION_BUILD(&g->b, "linear", ORION_OP_linear, {"x", x}, {"weight", w},
                         {"bias", random_weight(g, g->dtype, 1, &n, 1)}));
@@ -80,8 +82,8 @@ static inline void gen_conv(generator *g, orion_ref x) {
 }
 
 static inline void gen_unary(generator *g, orion_ref x) {
-  static const orion_opcode codes[] = {ORION_OP_tanh, ORION_OP_sigmoid, ORION_OP_silu, ORION_OP_relu, ORION_OP_abs,
-                                       ORION_OP_square, ORION_OP_sin, ORION_OP_erf};
+  static const orion_opcode codes[] = {ORION_OP_tanh, ORION_OP_sigmoid, ORION_OP_silu, ORION_OP_relu,
+                                       ORION_OP_abs,  ORION_OP_square,  ORION_OP_sin,  ORION_OP_erf};
   keep(g, ORION_BUILD(&g->b, "u", codes[pick(g, 8)], {"x", x}));
 }
 
@@ -101,12 +103,16 @@ static inline void gen_binary(generator *g, orion_ref x) {
   }
   if (y == ORION_NONE && how == 1) y = orion_build_float(&g->b, "k", g->dtype, orion_rng_float(&g->rng));
   if (y == ORION_NONE) {
-    if (how == 2 || t->rank < 2) dims[t->rank - 1] = t->dims[t->rank - 1];
-    else dims[0] = t->dims[0];
+    if (how == 2 || t->rank < 2)
+      dims[t->rank - 1] = t->dims[t->rank - 1];
+    else
+      dims[0] = t->dims[0];
     y = random_weight(g, g->dtype, t->rank, dims, 1);
   }
-  if (pick(g, 2)) keep(g, ORION_BUILD(&g->b, "bin", code, {"x", x}, {"y", y}));
-  else keep(g, ORION_BUILD(&g->b, "bin", code, {"x", y}, {"y", x}));
+  if (pick(g, 2))
+    keep(g, ORION_BUILD(&g->b, "bin", code, {"x", x}, {"y", y}));
+  else
+    keep(g, ORION_BUILD(&g->b, "bin", code, {"x", y}, {"y", x}));
 }
 
 static inline void gen_norm(generator *g, orion_ref x) {
@@ -115,15 +121,20 @@ static inline void gen_norm(generator *g, orion_ref x) {
   int64_t n = t->dims[t->rank - 1], axis = -1;
   orion_ref gamma = random_weight(g, g->dtype, 1, &n, 1), axes = orion_build_ints(b, "axes", 1, &axis);
   switch (pick(g, 3)) {
-    case 0: keep(g, ORION_BUILD(b, "softmax", ORION_OP_softmax, {"x", x}, {"axis", orion_build_int(b, "a", pick(g, t->rank))})); return;
+    case 0:
+      keep(g,
+           ORION_BUILD(b, "softmax", ORION_OP_softmax, {"x", x}, {"axis", orion_build_int(b, "a", pick(g, t->rank))}));
+      return;
     case 1:
       keep(g, ORION_BUILD(b, "ln", ORION_OP_layer_norm, {"x", x}, {"axes", axes}, {"gamma", gamma},
                           {"epsilon", orion_build_float(b, "e", g->dtype, 1e-2)}));
       return;
     default: {
       orion_ref s = ORION_BUILD(b, "sq", ORION_OP_mul, {"x", x}, {"y", x});
-      orion_ref m = ORION_BUILD(b, "ms", ORION_OP_reduce_mean, {"x", s}, {"axes", axes}, {"keep_dims", orion_build_bool(b, "k", true)});
-      orion_ref r = ORION_BUILD(b, "r", ORION_OP_rsqrt, {"x", m}, {"epsilon", orion_build_float(b, "e", g->dtype, 1e-2)});
+      orion_ref m = ORION_BUILD(b, "ms", ORION_OP_reduce_mean, {"x", s}, {"axes", axes},
+                                {"keep_dims", orion_build_bool(b, "k", true)});
+      orion_ref r =
+          ORION_BUILD(b, "r", ORION_OP_rsqrt, {"x", m}, {"epsilon", orion_build_float(b, "e", g->dtype, 1e-2)});
       orion_ref y = ORION_BUILD(b, "xr", ORION_OP_mul, {"x", x}, {"y", r});
       keep(g, ORION_BUILD(b, "rms", ORION_OP_mul, {"x", y}, {"y", gamma}));
     }
@@ -145,14 +156,16 @@ static inline void gen_move(generator *g, orion_ref x) {
       if (half < 1) return;
       begin[axis] = half / 2;
       size[axis] = half;
-      keep(g, ORION_BUILD(b, "slice", ORION_OP_slice_by_size, {"x", x}, {"begin", orion_build_ints(b, "b", t->rank, begin)},
+      keep(g, ORION_BUILD(b, "slice", ORION_OP_slice_by_size, {"x", x},
+                          {"begin", orion_build_ints(b, "b", t->rank, begin)},
                           {"size", orion_build_ints(b, "n", t->rank, size)}));
       return;
     }
     default: {
       orion_ref y = ORION_BUILD(b, "neg", ORION_OP_mul, {"x", x}, {"y", orion_build_float(b, "m", g->dtype, -1)});
       if (t->dims[axis] > 64) return;
-      orion_in rest[] = {{"axis", orion_build_int(b, "axis", axis)}, {"interleave", orion_build_bool(b, "i", pick(g, 2))}, {0}};
+      orion_in rest[] = {
+          {"axis", orion_build_int(b, "axis", axis)}, {"interleave", orion_build_bool(b, "i", pick(g, 2))}, {0}};
       keep(g, orion_build_tuple_op(b, "cat", ORION_OP_concat, "values", 2, (orion_ref[]){x, y}, rest));
     }
   }
@@ -165,7 +178,8 @@ static inline void gen_attention(generator *g, orion_ref x) {
   const orion_type *t = type_of(g, x);
   int64_t T = t->dims[0], n = t->dims[1], S = 4 + pick(g, 40), dims[] = {1, 2, S, n};
   if (n > 40 || T > 40) return;
-  orion_ref one = ORION_BUILD(b, "h1", ORION_OP_reshape, {"x", x}, {"shape", orion_build_ints(b, "s", 4, (int64_t[]){1, 1, T, n})});
+  orion_ref one =
+      ORION_BUILD(b, "h1", ORION_OP_reshape, {"x", x}, {"shape", orion_build_ints(b, "s", 4, (int64_t[]){1, 1, T, n})});
   orion_in axis1[] = {{"axis", orion_build_int(b, "a", 1)}, {"interleave", orion_build_bool(b, "i", false)}, {0}};
   orion_in axis2[] = {{"axis", orion_build_int(b, "a", 2)}, {"interleave", orion_build_bool(b, "i", false)}, {0}};
   orion_ref neg = ORION_BUILD(b, "h2", ORION_OP_mul, {"x", one}, {"y", orion_build_float(b, "m", g->dtype, -0.5)});
@@ -184,7 +198,8 @@ static inline void gen_attention(generator *g, orion_ref x) {
     }
   }
   orion_ref m = orion_build_weight(b, "mask", mask, 2, (int64_t[]){T, S + T});
-  keep(g, ORION_BUILD(b, "sdpa", ORION_OP_scaled_dot_product_attention, {"query", q}, {"key", k}, {"value", v}, {"attn_mask", m}));
+  keep(g, ORION_BUILD(b, "sdpa", ORION_OP_scaled_dot_product_attention, {"query", q}, {"key", k}, {"value", v},
+                      {"attn_mask", m}));
 }
 
 // Function main with inputs x0, x1 and some outputs. `ops` is how many groups of ops to make.
@@ -202,16 +217,28 @@ static inline orion_program *make_program(uint64_t seed, orion_dtype dtype, int 
   for (int i = 0; i < ops; i++) {
     orion_ref x = g.values[g.n > 6 && pick(&g, 3) ? g.n - 1 - pick(&g, 4) : pick(&g, g.n)];
     if (pick(&g, 10) < 5) {
-      if (pick(&g, 2)) gen_unary(&g, x);
-      else gen_binary(&g, x);
+      if (pick(&g, 2))
+        gen_unary(&g, x);
+      else
+        gen_binary(&g, x);
       continue;
     }
     switch (pick(&g, 5)) {
-      case 0: gen_linear(&g, x); break;
-      case 1: gen_conv(&g, x); break;
-      case 2: gen_norm(&g, x); break;
-      case 3: gen_move(&g, x); break;
-      default: gen_attention(&g, x); break;
+      case 0:
+        gen_linear(&g, x);
+        break;
+      case 1:
+        gen_conv(&g, x);
+        break;
+      case 2:
+        gen_norm(&g, x);
+        break;
+      case 3:
+        gen_move(&g, x);
+        break;
+      default:
+        gen_attention(&g, x);
+        break;
     }
   }
   int outputs = 0;

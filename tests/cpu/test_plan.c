@@ -12,8 +12,8 @@ static void test_live_buffers_do_not_overlap(void **state) {
     size_t live_most = 0;
     for (int i = 0; i < 120; i++) {
       uint32_t first = orion_rng_u32(&rng) % 100;
-      buffers[i] = (orion_cpu_buffer){.bytes = orion_rng_u32(&rng) % 5000, .first = first,
-                                      .last = first + orion_rng_u32(&rng) % 12};
+      buffers[i] = (orion_cpu_buffer){
+          .bytes = orion_rng_u32(&rng) % 5000, .first = first, .last = first + orion_rng_u32(&rng) % 12};
     }
     orion_error err;
     assert_ok(orion_cpu_plan_memory(&p, NULL, &err), &err);
@@ -180,8 +180,8 @@ static void test_options_are_checked(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_live_buffers_do_not_overlap),   cmocka_unit_test(test_running_allocates_nothing),
-      cmocka_unit_test(test_programs_share_weights),        cmocka_unit_test(test_updates_equal_a_fresh_compile),
+      cmocka_unit_test(test_live_buffers_do_not_overlap),      cmocka_unit_test(test_running_allocates_nothing),
+      cmocka_unit_test(test_programs_share_weights),           cmocka_unit_test(test_updates_equal_a_fresh_compile),
       cmocka_unit_test(test_failing_allocations_are_survived), cmocka_unit_test(test_options_are_checked),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,8 @@
 enum { SEEDS = 40 };
 
 // Halves: each op rounds by 2^-11 of its result, some ops amplify, and fusion rounds less often.
-static void compare(const double *got, const double *want, size_t n, orion_dtype dtype, uint64_t seed, const char *what) {
+static void compare(const double *got, const double *want, size_t n, orion_dtype dtype, uint64_t seed,
+                    const char *what) {
   double relative = dtype == ORION_FP16 ? 2e-2 : 1e-4, absolute = dtype == ORION_FP16 ? 4e-2 : 1e-4;
   for (size_t i = 0; i < n; i++) {
     if (isnan(want[i]) && isnan(got[i])) continue;

@@ -28,7 +28,8 @@ static orion_status packed_view(orion_dtype dtype, int rank, const int64_t *dims
   for (int i = 0; i < rank; i++) {
     out->dims[i] = dims[i];
     if (dims[i] < 0 || !orion_mul_ok(n, (size_t)dims[i], &n)) {
-      return ORION_FAIL(err, ORION_UNSUPPORTED, "a dimension is not known when compiling (give the program fixed shapes)");
+      return ORION_FAIL(err, ORION_UNSUPPORTED,
+                        "a dimension is not known when compiling (give the program fixed shapes)");
     }
   }
   if (!orion_dtype_bytes(dtype, n, bytes)) {
@@ -106,7 +107,8 @@ orion_status orion_cpu_weight_buffer(orion_cpu_build *b, const orion_cpu_weight_
   }
   if (!ORION_GROW(p->allocator, &p->keys, &p->cap_weights, p->n_weights + 1)) return ORION_OOM(err, "plan");
   p->keys[p->n_weights] = *key;
-  orion_cpu_buffer desc = {.space = ORION_CPU_CONSTANT, .weight = (uint32_t)p->n_weights, .constant = true, .written = true};
+  orion_cpu_buffer desc = {
+      .space = ORION_CPU_CONSTANT, .weight = (uint32_t)p->n_weights, .constant = true, .written = true};
   ORION_TRY(new_buffer(b, desc, out, err));
   p->n_weights++;
   return ORION_OK;
@@ -114,7 +116,8 @@ orion_status orion_cpu_weight_buffer(orion_cpu_build *b, const orion_cpu_weight_
 
 static orion_status literal_view(orion_cpu_build *b, const orion_literal *l, orion_cpu_view *out, orion_error *err) {
   size_t bytes, n;
-  if (!l || !orion_type_is_tensor(l->type)) return ORION_FAIL(err, ORION_UNSUPPORTED, "a constant that is not a tensor");
+  if (!l || !orion_type_is_tensor(l->type))
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "a constant that is not a tensor");
   ORION_TRY(packed_view(l->type->dtype, l->type->rank, l->type->dims, out, &bytes, err));
   if (!l->data) return ORION_FAIL(err, ORION_INVALID, "a constant has no data: its blob file was not bound");
   if (!orion_type_elements(l->type, &n) || n != orion_data_elements(l->data)) {
@@ -295,7 +298,8 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   b->absorbed = ORION_ARENA_ARRAY(&b->scratch, bool, f->n_ops + 1);
   p->n_surfaces = f->n_params + f->n_outputs;
   p->surfaces = ORION_ARENA_ARRAY(&p->arena, uint32_t, p->n_surfaces + 1);
-  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->absorbed || !p->surfaces) return ORION_OOM(err, "plan");
+  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->absorbed || !p->surfaces)
+    return ORION_OOM(err, "plan");
   for (size_t i = 0; i < f->n_values; i++) b->user[i] = ORION_NONE;
   for (size_t i = 0; i < p->n_surfaces; i++) p->surfaces[i] = ORION_CPU_NO_BUFFER;
   ORION_EACH_OP(f, id) {
@@ -356,7 +360,8 @@ static orion_status pretend_results(orion_cpu_build *b, const orion_op *op, orio
     orion_cpu_view v;
     int64_t one[1] = {1};
     bool known = orion_type_is_tensor(t) && orion_type_is_static(t) && t->dtype != ORION_STRING;
-    ORION_TRY(orion_cpu_new_view(b, known ? t->dtype : ORION_FP32, known ? t->rank : 1, known ? t->dims : one, &v, err));
+    ORION_TRY(
+        orion_cpu_new_view(b, known ? t->dtype : ORION_FP32, known ? t->rank : 1, known ? t->dims : one, &v, err));
     orion_cpu_alias(b, op, i, &v);
   }
   return ORION_OK;

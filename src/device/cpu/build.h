@@ -11,17 +11,17 @@
 
 typedef enum orion_cpu_state {
   ORION_CPU_UNKNOWN,
-  ORION_CPU_CONST,     // a literal; its elements become a weight when somebody asks
-  ORION_CPU_PENDING,   // not emitted yet
-  ORION_CPU_READY,     // `view` holds it
+  ORION_CPU_CONST,    // a literal; its elements become a weight when somebody asks
+  ORION_CPU_PENDING,  // not emitted yet
+  ORION_CPU_READY,    // `view` holds it
 } orion_cpu_state;
 
 typedef struct orion_cpu_value {
   orion_cpu_state state;
   orion_cpu_view view;
-  bool lazy;                   // PENDING: a constant seen differently (a cast, a reshape)
-  uint8_t leaves, instrs;      // PENDING elementwise: size of the chain so far
-  uint32_t io;                 // plus 1: the output surface that it is written to, 0 = none
+  bool lazy;               // PENDING: a constant seen differently (a cast, a reshape)
+  uint8_t leaves, instrs;  // PENDING elementwise: size of the chain so far
+  uint32_t io;             // plus 1: the output surface that it is written to, 0 = none
 } orion_cpu_value;
 
 typedef struct orion_cpu_rms {  // a root-mean-square norm spelled out (fuse_rms.c), by its last op
@@ -39,20 +39,26 @@ typedef struct orion_cpu_mask {  // an attention mask made ready, shared by the 
   size_t keys[2], rows;
 } orion_cpu_mask;
 
+typedef struct orion_cpu_joined {  // concats emitted so far
+  const struct orion_cpu_joined *next;
+  const orion_op *op;
+} orion_cpu_joined;
+
 typedef struct orion_cpu_build {
   const orion_function *f;
   orion_cpu_plan *plan;
   const orion_kernels *k;
-  orion_arena scratch;         // dies with the build
+  orion_arena scratch;  // dies with the build
   bool fuse;
-  uint32_t *uses;              // by value
-  orion_op_id *user;           // by value: its only user, where uses is 1 and that is an op
+  uint32_t *uses;     // by value
+  orion_op_id *user;  // by value: its only user, where uses is 1 and that is an op
   orion_cpu_value *values;
-  const orion_cpu_rms **rms;   // by op: set on the last op of a pattern
+  const orion_cpu_rms **rms;     // by op: set on the last op of a pattern
   const orion_cpu_join **joins;  // by op: set on attentions that read cache and new tokens where they are
-  bool *absorbed;              // by op: part of a pattern, emits nothing
+  bool *absorbed;                // by op: part of a pattern, emits nothing
   orion_cpu_mask *masks;
-  orion_op_id op;              // being emitted
+  const orion_cpu_joined *joined;
+  orion_op_id op;  // being emitted
 } orion_cpu_build;
 
 typedef orion_status (*orion_cpu_emit_fn)(orion_cpu_build *b, const orion_op *op, orion_error *err);
@@ -111,8 +117,7 @@ orion_status orion_cpu_panels(orion_cpu_build *b, orion_ref ref, bool transposed
 // ---- chains (fuse_chain.c) ----
 // Can `op` be part of an elementwise chain computed in floats?
 bool orion_cpu_chainable(const orion_cpu_build *b, const orion_op *op);
-orion_status orion_cpu_emit_chain(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *dest,
-                                  orion_error *err);
+orion_status orion_cpu_emit_chain(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *dest, orion_error *err);
 // A matrix product whose finished tiles go through a chain (steps_linear.c, steps_conv.c). The chain's dimensions are
 // merged to [rows, columns] of the product; `ins` are its operands' views.
 typedef struct orion_cpu_epilogue {
@@ -139,8 +144,8 @@ orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
 // ---- emitters ----
 orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lacks the op
 
-orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a,
-                                  bool fuse, orion_findings *findings, orion_cpu_plan *out, orion_error *err);
+orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a, bool fuse,
+                                  orion_findings *findings, orion_cpu_plan *out, orion_error *err);
 void orion_cpu_plan_deinit(orion_cpu_plan *p);
 
 orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion_error *err);

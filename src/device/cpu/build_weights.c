@@ -4,8 +4,8 @@
 
 typedef struct matrix_source {
   const orion_data *data;
-  orion_dtype dtype;   // the narrowest on the way: fp16, else fp32
-  bool transposed;     // of data
+  orion_dtype dtype;  // the narrowest on the way: fp16, else fp32
+  bool transposed;    // of data
 } matrix_source;
 
 static bool narrow(orion_dtype d, orion_dtype *to) {
@@ -61,8 +61,8 @@ typedef struct pack_step {
 
 static orion_status run_pack(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const pack_step *d = s->data;
-  x->k->pack(orion_cpu_at(x, &s->out[0]), d->type, d->n, d->k, orion_cpu_at(x, &s->in[0]), d->src, d->row, d->col, 0, d->n,
-             0, d->k);
+  x->k->pack(orion_cpu_at(x, &s->out[0]), d->type, d->n, d->k, orion_cpu_at(x, &s->in[0]), d->src, d->row, d->col, 0,
+             d->n, 0, d->k);
   return ORION_OK;
 }
 
@@ -80,7 +80,8 @@ static orion_status pack_computed(orion_cpu_build *b, orion_ref ref, bool transp
   *d = (pack_step){out->type, out->type, n, k, transposed ? 1 : k, transposed ? n : 1};
   int64_t bytes = (int64_t)orion_panels_size(out->type, n, k);
   ORION_TRY(orion_cpu_new_view(b, ORION_UINT8, 1, &bytes, &packed, err));
-  orion_cpu_step step = {.run = run_pack, .kind = ORION_CPU_COPY, .n_in = 1, .in = &v, .n_out = 1, .out = &packed, .data = d};
+  orion_cpu_step step = {
+      .run = run_pack, .kind = ORION_CPU_COPY, .n_in = 1, .in = &v, .n_out = 1, .out = &packed, .data = d};
   ORION_TRY(orion_cpu_add_step(b, &step, err));
   out->buffer = packed.buffer;
   return ORION_OK;
@@ -96,8 +97,13 @@ orion_status orion_cpu_panels(orion_cpu_build *b, orion_ref ref, bool transposed
     return ORION_FAIL(err, ORION_LIMIT, "a matrix of %zu x %zu is too large", n, k);
   }
   if (find_matrix(b, ref, &m) && !(groups > 1 && (transposed || m.transposed))) {
-    orion_cpu_weight_key key = {.data = m.data, .format = ORION_CPU_PANELS, .dtype = m.dtype,
-                                .transposed = transposed != m.transposed, .rows = n, .cols = k, .first = group * n};
+    orion_cpu_weight_key key = {.data = m.data,
+                                .format = ORION_CPU_PANELS,
+                                .dtype = m.dtype,
+                                .transposed = transposed != m.transposed,
+                                .rows = n,
+                                .cols = k,
+                                .first = group * n};
     out->type = m.dtype == ORION_FP16 ? ORION_KERNEL_F16 : ORION_KERNEL_F32;
     return orion_cpu_weight_buffer(b, &key, &out->buffer, err);
   }

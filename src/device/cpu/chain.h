@@ -25,11 +25,11 @@ typedef struct orion_chain_instr {
 } orion_chain_instr;
 
 typedef struct orion_chain {
-  int rank;                           // >= 1; the last dimension is the inner one
+  int rank;  // >= 1; the last dimension is the inner one
   int64_t dims[ORION_MAX_RANK];
   int n_operands, n_instrs, n_temps;
-  int injected;                       // operand given by the caller of orion_chain_span, or -1
-  int result;                         // register
+  int injected;  // operand given by the caller of orion_chain_span, or -1
+  int result;    // register
   orion_chain_operand operands[ORION_CHAIN_OPERANDS], out;
   orion_chain_instr instrs[ORION_CHAIN_INSTRS];
 } orion_chain;

@@ -26,8 +26,12 @@ static void load_f32(const orion_kernels *k, float *dst, const float *src, int64
 void orion_cpu_load(const orion_kernels *k, float *dst, orion_dtype dtype, const void *base, int64_t offset,
                     int64_t stride, size_t n) {
   switch (dtype) {
-    case ORION_FP32: load_f32(k, dst, (const float *)base + offset, stride, n); return;
-    case ORION_FP16: load_f16(k, dst, (const orion_half *)base + offset, stride, n); return;
+    case ORION_FP32:
+      load_f32(k, dst, (const float *)base + offset, stride, n);
+      return;
+    case ORION_FP16:
+      load_f16(k, dst, (const orion_half *)base + offset, stride, n);
+      return;
     case ORION_BF16: {
       const orion_bf16 *x = (const orion_bf16 *)base + offset;
       for (size_t i = 0; i < n; i++) dst[i] = orion_bf16_to_float(x[(int64_t)i * stride]);
@@ -44,7 +48,8 @@ void orion_cpu_load(const orion_kernels *k, float *dst, orion_dtype dtype, const
       return;
     }
     default:
-      for (size_t i = 0; i < n; i++) dst[i] = (float)orion_load_double(dtype, base, (size_t)(offset + (int64_t)i * stride));
+      for (size_t i = 0; i < n; i++)
+        dst[i] = (float)orion_load_double(dtype, base, (size_t)(offset + (int64_t)i * stride));
   }
 }
 

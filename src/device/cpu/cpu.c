@@ -103,8 +103,7 @@ static orion_status cpu_supports(orion_device *device, orion_program *p, orion_f
   for (size_t i = 0; i < p->n_functions; i++) {
     if (!all_dimensions_known(p->functions[i], out)) continue;
     orion_cpu_plan plan = {0};
-    orion_status status =
-        orion_cpu_build_plan(p->functions[i], &d->k, d->base.allocator, d->fuse, out, &plan, err);
+    orion_status status = orion_cpu_build_plan(p->functions[i], &d->k, d->base.allocator, d->fuse, out, &plan, err);
     orion_cpu_plan_deinit(&plan);
     if (status != ORION_OK) return status;
   }
@@ -198,8 +197,12 @@ static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const 
   }
   memcpy(copy, bytes, n);
   *o = (orion_cpu_override){.next = e->overrides, .op = op, .bytes = n};
-  o->data = (orion_data){.kind = ORION_DATA_BYTES, .dtype = old->type->dtype, .rows = old->data->rows,
-                         .cols = old->data->cols, .bytes = copy, .origin = old->data->origin};
+  o->data = (orion_data){.kind = ORION_DATA_BYTES,
+                         .dtype = old->type->dtype,
+                         .rows = old->data->rows,
+                         .cols = old->data->cols,
+                         .bytes = copy,
+                         .origin = old->data->origin};
   e->overrides = o;
   orion_attr *val = NULL;
   const orion_op *c = &e->f->ops[op];

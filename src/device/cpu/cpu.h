@@ -18,14 +18,14 @@ typedef struct orion_cpu_device {
 // A constant that was updated: bytes of our own in the place of the program's.
 typedef struct orion_cpu_override {
   struct orion_cpu_override *next;
-  orion_op_id op;        // the const, in the executable's copy of the program
+  orion_op_id op;  // the const, in the executable's copy of the program
   orion_data data;
   size_t bytes;
 } orion_cpu_override;
 
 typedef struct orion_cpu_executable {
   orion_executable base;
-  orion_program *program;        // a copy (constants shared): updates replace constants in it
+  orion_program *program;  // a copy (constants shared): updates replace constants in it
   const orion_function *f;
   orion_cpu_plan plan;
   orion_cpu_override *overrides;
@@ -41,7 +41,7 @@ orion_status orion_cpu_plan_run(orion_cpu_device *d, orion_cpu_plan *p, orion_su
 // Seconds and calls by kind of step since the plan was made; all 0 unless the device was opened with profile=on.
 typedef struct orion_cpu_profile {
   const char *name;
-  size_t steps;      // of this kind in the plan
+  size_t steps;  // of this kind in the plan
   double seconds;
 } orion_cpu_profile;
 void orion_cpu_profile_read(const orion_executable *e, orion_cpu_profile out[ORION_CPU_KINDS]);

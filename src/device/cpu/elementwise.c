@@ -100,7 +100,8 @@ static bool unary_of(const orion_function *f, const orion_op *op, orion_ref x, o
   float p, q;
   for (size_t i = 0; i < sizeof unaries / sizeof *unaries; i++) {
     if (unaries[i].code != op->code) continue;
-    return parameter(f, op, unaries[i].p, &p) && parameter(f, op, unaries[i].q, &q) && one(out, x, unaries[i].map, p, q);
+    return parameter(f, op, unaries[i].p, &p) && parameter(f, op, unaries[i].q, &q) &&
+           one(out, x, unaries[i].map, p, q);
   }
   if (op->code == ORION_OP_relu6) return one(out, x, ORION_MAP_CLIP, 0, 6);
   if (op->code == ORION_OP_clamped_relu) {
@@ -145,8 +146,8 @@ static bool scalar_const(const orion_function *f, orion_ref ref, float *out) {
 static bool binary_of(const orion_function *f, const orion_op *op, orion_cpu_elementwise *out) {
   orion_ref x = orion_op_ref(op, "x"), y = orion_op_ref(op, "y");
   orion_dtype dx = dtype_of(f, x), dy = dtype_of(f, y);
-  bool logic = op->code == ORION_OP_logical_and || op->code == ORION_OP_logical_or || op->code == ORION_OP_logical_xor ||
-               op->code == ORION_OP_equal || op->code == ORION_OP_not_equal;
+  bool logic = op->code == ORION_OP_logical_and || op->code == ORION_OP_logical_or ||
+               op->code == ORION_OP_logical_xor || op->code == ORION_OP_equal || op->code == ORION_OP_not_equal;
   if (logic ? !floating_or_bool(dx) || !floating_or_bool(dy) : !floating(dx) || !floating(dy)) return false;
   for (size_t i = 0; i < sizeof binaries / sizeof *binaries; i++) {
     const struct binary *r = &binaries[i];

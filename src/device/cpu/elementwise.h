@@ -7,16 +7,16 @@
 #include "ir/ir.h"
 
 typedef struct orion_cpu_map_step {
-  uint16_t op;         // orion_map_op, or ORION_CHAIN_SELECT
-  uint8_t reads;       // registers: 1, 2 or 3
-  uint8_t second;      // steps after the first take their second operand from this ref
+  uint16_t op;     // orion_map_op, or ORION_CHAIN_SELECT
+  uint8_t reads;   // registers: 1, 2 or 3
+  uint8_t second;  // steps after the first take their second operand from this ref
   float p, q;
 } orion_cpu_map_step;
 
 typedef struct orion_cpu_elementwise {
-  int n_refs;          // tensors read
+  int n_refs;  // tensors read
   orion_ref refs[3];
-  int n;               // steps; the first reads refs[0..reads), each later one the result so far
+  int n;  // steps; the first reads refs[0..reads), each later one the result so far
   orion_cpu_map_step steps[3];
 } orion_cpu_elementwise;
 

@@ -23,10 +23,17 @@ orion_status orion_cpu_plan_bind(orion_cpu_device *d, orion_cpu_plan *p, orion_e
   for (size_t i = 0; i < p->n_buffers; i++) {
     const orion_cpu_buffer *b = &p->buffers[i];
     switch (b->space) {
-      case ORION_CPU_ARENA: p->base[i] = p->memory + b->offset; break;
-      case ORION_CPU_KEPT: p->base[i] = p->kept + b->offset; break;
-      case ORION_CPU_CONSTANT: p->base[i] = p->weights[b->weight]->memory; break;
-      case ORION_CPU_SURFACE: break;
+      case ORION_CPU_ARENA:
+        p->base[i] = p->memory + b->offset;
+        break;
+      case ORION_CPU_KEPT:
+        p->base[i] = p->kept + b->offset;
+        break;
+      case ORION_CPU_CONSTANT:
+        p->base[i] = p->weights[b->weight]->memory;
+        break;
+      case ORION_CPU_SURFACE:
+        break;
     }
   }
   return orion_cpu_plan_constants(d, p, err);
@@ -49,8 +56,8 @@ void orion_cpu_plan_unbind(orion_cpu_device *d, orion_cpu_plan *p) {
 }
 
 static orion_status run_steps(orion_cpu_device *d, orion_cpu_plan *p, bool constant, orion_error *err) {
-  orion_cpu_exec x = {.k = &d->k, .pool = d->pool, .base = p->base, .scratch = p->scratch,
-                      .scratch_stride = p->scratch_stride};
+  orion_cpu_exec x = {
+      .k = &d->k, .pool = d->pool, .base = p->base, .scratch = p->scratch, .scratch_stride = p->scratch_stride};
   double before = d->profile ? orion_now() : 0;
   for (size_t i = 0; i < p->n_steps; i++) {
     const orion_cpu_step *s = &p->steps[i];
@@ -82,7 +89,7 @@ orion_status orion_cpu_plan_run(orion_cpu_device *d, orion_cpu_plan *p, orion_su
 }
 
 const char *orion_cpu_kind_name(orion_cpu_kind kind) {
-  static const char *const names[ORION_CPU_KINDS] = {"map",    "linear", "conv", "matmul", "attention",
+  static const char *const names[ORION_CPU_KINDS] = {"map",  "linear", "conv", "matmul", "attention",
                                                      "rows", "reduce", "copy", "gather", "generic"};
   return names[kind];
 }

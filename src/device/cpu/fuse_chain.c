@@ -12,10 +12,10 @@ enum { MAX_LEAVES = ORION_CHAIN_OPERANDS - 2, MAX_INSTRS = ORION_CHAIN_INSTRS - 
 typedef struct chain_build {
   orion_cpu_build *b;
   orion_chain *c;
-  const orion_type *shape;              // of the root
+  const orion_type *shape;  // of the root
   orion_cpu_view ins[ORION_CHAIN_OPERANDS];
-  uint32_t busy;                        // temporaries in use
-  orion_op_id product;                  // pulled in, or ORION_NONE
+  uint32_t busy;        // temporaries in use
+  orion_op_id product;  // pulled in, or ORION_NONE
 } chain_build;
 
 static bool same_shape(const orion_type *a, const orion_type *b) {
@@ -98,8 +98,7 @@ static orion_status gen_ref(chain_build *cb, orion_ref ref, uint8_t *out, orion_
     if (v->state == ORION_CPU_PENDING && !v->lazy && same_shape(value->type, cb->shape)) {
       const orion_op *def = &b->f->ops[value->def];
       if (orion_cpu_chainable(b, def)) return gen_op(cb, def, out, err);
-      if (orion_cpu_is_product(def->code) && cb->product == ORION_NONE &&
-          cb->c->n_operands < ORION_CHAIN_OPERANDS) {
+      if (orion_cpu_is_product(def->code) && cb->product == ORION_NONE && cb->c->n_operands < ORION_CHAIN_OPERANDS) {
         cb->product = value->def;
         cb->c->injected = cb->c->n_operands;
         *out = (uint8_t)cb->c->n_operands++;
@@ -119,8 +118,12 @@ static orion_status gen_op(chain_build *cb, const orion_op *op, uint8_t *out, or
   for (int i = 0; i < e.n_refs; i++) ORION_TRY(gen_ref(cb, e.refs[i], &regs[i], err));
   *out = regs[0];
   for (int i = 0; i < e.n; i++) {
-    orion_chain_instr in = {.op = e.steps[i].op, .a = i == 0 ? regs[0] : *out, .b = regs[1], .c = regs[2],
-                            .p = e.steps[i].p, .q = e.steps[i].q};
+    orion_chain_instr in = {.op = e.steps[i].op,
+                            .a = i == 0 ? regs[0] : *out,
+                            .b = regs[1],
+                            .c = regs[2],
+                            .p = e.steps[i].p,
+                            .q = e.steps[i].q};
     int reads = e.steps[i].reads;
     if (i > 0 && reads == 2) in.b = regs[e.steps[i].second];
     ORION_TRY(add_instr(cb, in, reads, out, err));
@@ -142,8 +145,14 @@ static void renumber(orion_chain *c) {
 
 static orion_status add_chain_step(chain_build *cb, const orion_cpu_view *out, orion_error *err) {
   orion_chain_merge(cb->c, 0);
-  orion_cpu_step step = {.run = orion_chain_run, .kind = ORION_CPU_MAP, .n_in = (uint32_t)cb->c->n_operands,
-                         .in = cb->ins, .n_out = 1, .out = out, .data = cb->c, .scratch = orion_chain_scratch(cb->c)};
+  orion_cpu_step step = {.run = orion_chain_run,
+                         .kind = ORION_CPU_MAP,
+                         .n_in = (uint32_t)cb->c->n_operands,
+                         .in = cb->ins,
+                         .n_out = 1,
+                         .out = out,
+                         .data = cb->c,
+                         .scratch = orion_chain_scratch(cb->c)};
   return orion_cpu_add_step(cb->b, &step, err);
 }
 

@@ -41,8 +41,8 @@ static bool last_axis(const orion_cpu_build *b, const orion_op *mean, int rank) 
   int64_t axes[ORION_MAX_RANK];
   size_t n;
   bool keep;
-  return orion_op_ints(b->f, mean, "axes", ORION_MAX_RANK, axes, &n) && n == 1 && (axes[0] == -1 || axes[0] == rank - 1) &&
-         orion_op_bool(b->f, mean, "keep_dims", &keep) && keep;
+  return orion_op_ints(b->f, mean, "axes", ORION_MAX_RANK, axes, &n) && n == 1 &&
+         (axes[0] == -1 || axes[0] == rank - 1) && orion_op_bool(b->f, mean, "keep_dims", &keep) && keep;
 }
 
 // From the mean to the reciprocal root: the op that makes it, adding up epsilons.
@@ -72,7 +72,8 @@ static bool find_from(orion_cpu_build *b, const orion_op *mean, match *m, orion_
   *out = (orion_cpu_rms){.gamma = ORION_NONE};
   if (!squares(m, mean, &out->x)) return false;
   const orion_type *t = orion_ref_type(b->f, out->x);
-  if (!orion_type_is_tensor(t) || t->rank < 1 || !orion_dtype_is_float(t->dtype) || !last_axis(b, mean, t->rank)) return false;
+  if (!orion_type_is_tensor(t) || t->rank < 1 || !orion_dtype_is_float(t->dtype) || !last_axis(b, mean, t->rank))
+    return false;
   m->ops[m->n++] = b->f->values[mean->results[0]].def;
   double epsilon;
   const orion_op *root_op = reciprocal_root(m, mean, &epsilon);

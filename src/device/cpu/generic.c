@@ -27,7 +27,9 @@ static orion_status run_generic(const orion_cpu_exec *x, const orion_cpu_step *s
 
 orion_status orion_cpu_emit_generic(orion_cpu_build *b, const orion_op *op, orion_error *err) {
   const orion_generic_op *g = find(op->code);
-  if (!g) return ORION_FAIL(err, ORION_UNSUPPORTED, "the cpu device has no kernel for this operation with these types or arguments");
+  if (!g)
+    return ORION_FAIL(err, ORION_UNSUPPORTED,
+                      "the cpu device has no kernel for this operation with these types or arguments");
   generic_data *d = orion_cpu_data(b, sizeof *d);
   if (!d) return ORION_OOM(err, "plan");
   d->op = g;
@@ -51,7 +53,8 @@ orion_status orion_cpu_emit_generic(orion_cpu_build *b, const orion_op *op, orio
   if (n_out > ORION_MAX_RESULTS) return ORION_FAIL(err, ORION_LIMIT, "too many results");
   if (g->prepare) ORION_TRY(g->prepare(b, op, in, &d->step, err));
   for (uint32_t i = 0; i < n_out; i++) ORION_TRY(orion_cpu_result(b, op, i, &out[i], err));
-  orion_cpu_step step = {.run = run_generic, .kind = ORION_CPU_GENERIC, .n_in = n, .in = in, .n_out = n_out, .out = out, .data = d};
+  orion_cpu_step step = {
+      .run = run_generic, .kind = ORION_CPU_GENERIC, .n_in = n, .in = in, .n_out = n_out, .out = out, .data = d};
   return orion_cpu_add_step(b, &step, err);
 }
 

@@ -9,14 +9,14 @@ enum { ORION_GENERIC_INPUTS = 12 };
 
 typedef struct orion_generic_step {
   orion_opcode code;
-  int64_t i[32];         // parameters, as each operation's preparation lays them out
+  int64_t i[32];  // parameters, as each operation's preparation lays them out
   double d[4];
   const char *mode;
   bool has[ORION_GENERIC_INPUTS];
 } orion_generic_step;
 
-typedef orion_status (*orion_generic_run)(const orion_cpu_exec *x, const orion_cpu_step *s,
-                                          const orion_generic_step *d, orion_error *err);
+typedef orion_status (*orion_generic_run)(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                          orion_error *err);
 // Reads parameters; inputs are views already, in the order of `inputs`.
 typedef orion_status (*orion_generic_prepare)(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
                                               orion_generic_step *d, orion_error *err);

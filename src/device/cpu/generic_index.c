@@ -14,7 +14,8 @@ static orion_status prepare(orion_cpu_build *b, const orion_op *op, const orion_
   const char *mode = NULL;
   if (orion_opcode_arg(op->code, "axis")) ORION_TRY(orion_cpu_axis(b, op, "axis", in[0].rank, &d->i[0], err));
   if (orion_opcode_arg(op->code, "batch_dims")) ORION_TRY(orion_cpu_int(b, op, "batch_dims", &d->i[1], err));
-  if (d->i[1] < 0 || d->i[1] > in[1].rank || d->i[1] > in[0].rank) return ORION_FAIL(err, ORION_FORMAT, "batch_dims is out of range");
+  if (d->i[1] < 0 || d->i[1] > in[1].rank || d->i[1] > in[0].rank)
+    return ORION_FAIL(err, ORION_FORMAT, "batch_dims is out of range");
   if (orion_opcode_arg(op->code, "mode")) {
     static const char *const modes[] = {"add", "sub", "mul", "div", "max", "min", "update"};
     mode = orion_op_string(b->f, op, "mode");
@@ -27,7 +28,8 @@ static orion_status prepare(orion_cpu_build *b, const orion_op *op, const orion_
 }
 
 // x [B..., outer..., axis, inner...], indices [B..., I...] -> [B..., outer..., I..., inner...]
-static orion_status run_gather(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_gather(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                               orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *indices = &s->in[1], *out = &s->out[0];
   int axis = (int)d->i[0], batch = (int)d->i[1], own = indices->rank - batch;
   size_t n = orion_cpu_elements(out);
@@ -82,11 +84,21 @@ static orion_status run_gather_nd(const orion_cpu_exec *x, const orion_cpu_step 
 static void combine(const orion_cpu_exec *x, const orion_cpu_view *out, size_t i, double v, const char *mode) {
   double old = orion_generic_get(x, out, i);
   switch (mode[0]) {
-    case 'a': v = old + v; break;
-    case 's': v = old - v; break;
-    case 'd': v = old / v; break;
-    case 'u': break;
-    default: v = mode[1] == 'u' ? old * v : mode[1] == 'a' ? (old > v || old != old ? old : v) : (old < v || old != old ? old : v);
+    case 'a':
+      v = old + v;
+      break;
+    case 's':
+      v = old - v;
+      break;
+    case 'd':
+      v = old / v;
+      break;
+    case 'u':
+      break;
+    default:
+      v = mode[1] == 'u'   ? old * v
+          : mode[1] == 'a' ? (old > v || old != old ? old : v)
+                           : (old < v || old != old ? old : v);
   }
   orion_generic_set(x, out, i, v);
 }
@@ -97,7 +109,8 @@ static void copy_data(const orion_cpu_exec *x, const orion_cpu_step *s) {
 }
 
 // in: data, indices, updates. updates [data up to axis..., I..., data after axis...]
-static orion_status run_scatter(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_scatter(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                orion_error *err) {
   const orion_cpu_view *indices = &s->in[1], *updates = &s->in[2], *out = &s->out[0];
   int axis = (int)d->i[0], own = indices->rank;
   size_t n = orion_cpu_elements(updates);

@@ -19,14 +19,15 @@ static lines lines_of(const orion_cpu_view *v, int64_t axis) {
 
 static size_t line_start(const lines *l, size_t line) { return line / l->step * l->step * l->n + line % l->step; }
 
-static orion_status prepare_axis(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                 orion_error *err) {
+static orion_status prepare_axis(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                 orion_generic_step *d, orion_error *err) {
   bool flag = false;
   ORION_TRY(orion_cpu_axis(b, op, "axis", in[0].rank ? in[0].rank : 1, &d->i[0], err));
   static const char *const flags[] = {"ascending", "exclusive", "reverse"};
   for (int i = 0; i < 3; i++) {
     if (!orion_opcode_arg(op->code, flags[i])) continue;
-    if (!orion_op_bool(b->f, op, flags[i], &flag)) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s must be constant", flags[i]);
+    if (!orion_op_bool(b->f, op, flags[i], &flag))
+      return ORION_FAIL(err, ORION_UNSUPPORTED, "%s must be constant", flags[i]);
     d->i[1 + i] = flag;
   }
   return ORION_OK;
@@ -38,7 +39,8 @@ static bool before(double a, double b, bool ascending) {
   return ascending ? a < b : a > b;
 }
 
-static orion_status run_arg(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_arg(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                            orion_error *err) {
   lines l = lines_of(&s->in[0], d->i[0]);
   bool least = d->code == ORION_OP_reduce_argmin;
   for (size_t line = 0; line < l.count; line++) {
@@ -56,7 +58,8 @@ static orion_status run_arg(const orion_cpu_exec *x, const orion_cpu_step *s, co
   return ORION_OK;
 }
 
-// Stable selection by rank: quadratic, for the short lines that programs sort. Results in out[at], positions in out[to].
+// Stable selection by rank: quadratic, for the short lines that programs sort. Results in out[at], positions in
+// out[to].
 static void sort_line(const orion_cpu_exec *x, const orion_cpu_step *s, const lines *l, size_t line, size_t keep,
                       bool ascending, int values, int positions) {
   size_t start = line_start(l, line), out_start = line / l->step * l->step * keep + line % l->step;
@@ -74,20 +77,23 @@ static void sort_line(const orion_cpu_exec *x, const orion_cpu_step *s, const li
   }
 }
 
-static orion_status run_argsort(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_argsort(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                orion_error *err) {
   lines l = lines_of(&s->in[0], d->i[0]);
   for (size_t i = 0; i < l.count; i++) sort_line(x, s, &l, i, l.n, d->i[1] != 0, -1, 0);
   return ORION_OK;
 }
 
-static orion_status run_topk(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_topk(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                             orion_error *err) {
   lines l = lines_of(&s->in[0], d->i[0]);
   size_t keep = (size_t)s->out[0].dims[d->i[0]];
   for (size_t i = 0; i < l.count; i++) sort_line(x, s, &l, i, keep, d->i[1] != 0, 0, s->n_out > 1 ? 1 : -1);
   return ORION_OK;
 }
 
-static orion_status run_cumsum(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_cumsum(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                               orion_error *err) {
   lines l = lines_of(&s->in[0], d->i[0]);
   bool floats = orion_dtype_is_float(s->in[0].dtype), exclusive = d->i[2], reverse = d->i[3];
   for (size_t line = 0; line < l.count; line++) {
@@ -98,7 +104,8 @@ static orion_status run_cumsum(const orion_cpu_exec *x, const orion_cpu_step *s,
       size_t at = start + (reverse ? l.n - 1 - k : k) * l.step;
       float f = floats ? (float)orion_generic_get(x, &s->in[0], at) : 0;
       int64_t i = floats ? 0 : orion_generic_int(x, &s->in[0], at);
-      double out = exclusive ? (floats ? (double)sum : (double)whole) : (floats ? (double)(sum + f) : (double)(whole + i));
+      double out =
+          exclusive ? (floats ? (double)sum : (double)whole) : (floats ? (double)(sum + f) : (double)(whole + i));
       sum += f;
       whole += i;
       orion_generic_set(x, &s->out[0], at, out);
@@ -109,20 +116,24 @@ static orion_status run_cumsum(const orion_cpu_exec *x, const orion_cpu_step *s,
 
 // ---- integers reduced over marked axes: i[k] = 1 ----
 
-static orion_status prepare_reduce(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                   orion_error *err) {
+static orion_status prepare_reduce(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                   orion_generic_step *d, orion_error *err) {
   bool marked[ORION_MAX_RANK];
   ORION_TRY(orion_cpu_axes(b, op, "axes", in[0].rank, marked, err));
   for (int k = 0; k < in[0].rank; k++) d->i[k] = marked[k];
   return ORION_OK;
 }
 
-static orion_status run_reduce(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_reduce(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                               orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0];
   size_t n = orion_cpu_elements(in), m = orion_cpu_elements(out), per = m ? n / m : 0;
   orion_opcode code = d->code;
   for (size_t o = 0; o < m; o++) {
-    int64_t first = code == ORION_OP_reduce_prod ? 1 : code == ORION_OP_reduce_max ? INT64_MIN : code == ORION_OP_reduce_min ? INT64_MAX : 0;
+    int64_t first = code == ORION_OP_reduce_prod  ? 1
+                    : code == ORION_OP_reduce_max ? INT64_MIN
+                    : code == ORION_OP_reduce_min ? INT64_MAX
+                                                  : 0;
     int64_t sum = first;
     for (size_t i = 0; i < n; i++) {
       int64_t c[ORION_MAX_RANK];
@@ -133,10 +144,14 @@ static orion_status run_reduce(const orion_cpu_exec *x, const orion_cpu_step *s,
       int64_t v = orion_generic_int(x, in, i);
       if (code == ORION_OP_reduce_l1_norm) v = v < 0 ? -v : v;
       if (code == ORION_OP_reduce_sum_square || code == ORION_OP_reduce_l2_norm) v *= v;
-      if (code == ORION_OP_reduce_prod) sum *= v;
-      else if (code == ORION_OP_reduce_max) sum = v > sum ? v : sum;
-      else if (code == ORION_OP_reduce_min) sum = v < sum ? v : sum;
-      else sum += v;
+      if (code == ORION_OP_reduce_prod)
+        sum *= v;
+      else if (code == ORION_OP_reduce_max)
+        sum = v > sum ? v : sum;
+      else if (code == ORION_OP_reduce_min)
+        sum = v < sum ? v : sum;
+      else
+        sum += v;
     }
     if (code == ORION_OP_reduce_mean && per) sum /= (int64_t)per;
     if (code == ORION_OP_reduce_l2_norm) sum = (int64_t)sqrt((double)sum);
@@ -147,24 +162,27 @@ static orion_status run_reduce(const orion_cpu_exec *x, const orion_cpu_step *s,
 
 // ---- tensors out of numbers ----
 
-static orion_status prepare_fill(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                 orion_error *err) {
+static orion_status prepare_fill(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                 orion_generic_step *d, orion_error *err) {
   if (orion_op_float(b->f, op, "value", &d->d[0])) return ORION_OK;
   return ORION_FAIL(err, ORION_UNSUPPORTED, "value must be constant");
 }
 
-static orion_status run_fill(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_fill(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                             orion_error *err) {
   size_t n = orion_cpu_elements(&s->out[0]);
   for (size_t i = 0; i < n; i++) orion_generic_set(x, &s->out[0], i, d->d[0]);
   return ORION_OK;
 }
 
-static orion_status run_shape(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_shape(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                              orion_error *err) {
   for (int k = 0; k < s->in[0].rank; k++) orion_generic_set_int(x, &s->out[0], (size_t)k, s->in[0].dims[k]);
   return ORION_OK;
 }
 
-static orion_status run_range(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_range(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                              orion_error *err) {
   size_t n = orion_cpu_elements(&s->out[0]);
   double start = orion_generic_get(x, &s->in[0], 0), step = orion_generic_get(x, &s->in[1], 0);
   for (size_t i = 0; i < n; i++) orion_generic_set(x, &s->out[0], i, start + (double)i * step);
@@ -174,11 +192,13 @@ static orion_status run_range(const orion_cpu_exec *x, const orion_cpu_step *s, 
 static orion_status prepare_one_hot(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
                                     orion_generic_step *d, orion_error *err) {
   ORION_TRY(orion_cpu_axis(b, op, "axis", in[0].rank + 1, &d->i[0], err));
-  if (orion_op_float(b->f, op, "on_value", &d->d[0]) && orion_op_float(b->f, op, "off_value", &d->d[1])) return ORION_OK;
+  if (orion_op_float(b->f, op, "on_value", &d->d[0]) && orion_op_float(b->f, op, "off_value", &d->d[1]))
+    return ORION_OK;
   return ORION_FAIL(err, ORION_UNSUPPORTED, "on_value and off_value must be constants");
 }
 
-static orion_status run_one_hot(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_one_hot(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                orion_error *err) {
   const orion_cpu_view *out = &s->out[0];
   size_t n = orion_cpu_elements(out);
   for (size_t i = 0; i < n; i++) {
@@ -192,15 +212,22 @@ static orion_status run_one_hot(const orion_cpu_exec *x, const orion_cpu_step *s
   return ORION_OK;
 }
 
-#define REDUCE(name) {ORION_OP_##name, {"x"}, prepare_reduce, run_reduce}
+#define REDUCE(name) \
+  { ORION_OP_##name, {"x"}, prepare_reduce, run_reduce }
 const orion_generic_op orion_generic_misc[] = {
     {ORION_OP_reduce_argmax, {"x"}, prepare_axis, run_arg},
     {ORION_OP_reduce_argmin, {"x"}, prepare_axis, run_arg},
     {ORION_OP_argsort, {"x"}, prepare_axis, run_argsort},
     {ORION_OP_topk, {"x"}, prepare_axis, run_topk},
     {ORION_OP_cumsum, {"x"}, prepare_axis, run_cumsum},
-    REDUCE(reduce_sum), REDUCE(reduce_mean), REDUCE(reduce_max), REDUCE(reduce_min), REDUCE(reduce_prod),
-    REDUCE(reduce_l1_norm), REDUCE(reduce_l2_norm), REDUCE(reduce_sum_square),
+    REDUCE(reduce_sum),
+    REDUCE(reduce_mean),
+    REDUCE(reduce_max),
+    REDUCE(reduce_min),
+    REDUCE(reduce_prod),
+    REDUCE(reduce_l1_norm),
+    REDUCE(reduce_l2_norm),
+    REDUCE(reduce_sum_square),
     {ORION_OP_fill, {NULL}, prepare_fill, run_fill},
     {ORION_OP_fill_like, {"ref_tensor"}, prepare_fill, run_fill},
     {ORION_OP_shape, {"x"}, NULL, run_shape},

@@ -15,10 +15,15 @@ static orion_status prepare_pad(orion_cpu_build *b, const orion_op *op, const or
   size_t n;
   const char *mode = orion_op_string(b->f, op, "mode");
   ORION_TRY(read_list(b, op, "pad", 2 * ORION_MAX_RANK, pad, &n, err));
-  if (!mode || n % 2 || (int)(n / 2) > in[0].rank) return ORION_FAIL(err, ORION_UNSUPPORTED, "pad or mode does not fit");
-  d->mode = strcmp(mode, "constant") == 0 ? "c" : strcmp(mode, "reflect") == 0 ? "r" : strcmp(mode, "replicate") == 0 ? "e" : NULL;
+  if (!mode || n % 2 || (int)(n / 2) > in[0].rank)
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "pad or mode does not fit");
+  d->mode = strcmp(mode, "constant") == 0    ? "c"
+            : strcmp(mode, "reflect") == 0   ? "r"
+            : strcmp(mode, "replicate") == 0 ? "e"
+                                             : NULL;
   if (!d->mode) return ORION_FAIL(err, ORION_UNSUPPORTED, "pad mode %s is unknown", mode);
-  if (!orion_op_float(b->f, op, "constant_val", &d->d[0])) return ORION_FAIL(err, ORION_UNSUPPORTED, "constant_val must be constant");
+  if (!orion_op_float(b->f, op, "constant_val", &d->d[0]))
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "constant_val must be constant");
   int lead = in[0].rank - (int)(n / 2);
   for (size_t i = 0; i < n / 2; i++) {
     int64_t size = in[0].dims[lead + (int)i];
@@ -30,7 +35,8 @@ static orion_status prepare_pad(orion_cpu_build *b, const orion_op *op, const or
   return ORION_OK;
 }
 
-static orion_status run_pad(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_pad(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                            orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0];
   size_t n = orion_cpu_elements(out);
   for (size_t i = 0; i < n; i++) {
@@ -44,13 +50,16 @@ static orion_status run_pad(const orion_cpu_exec *x, const orion_cpu_step *s, co
       if (*d->mode == 'e') at = at < 0 ? 0 : at > last ? last : at;
       c[k] = at;
     }
-    if (inside) orion_generic_move_element(x, out, i, in, orion_generic_index_of(in, c));
-    else orion_generic_set(x, out, i, d->d[0]);
+    if (inside)
+      orion_generic_move_element(x, out, i, in, orion_generic_index_of(in, c));
+    else
+      orion_generic_set(x, out, i, d->d[0]);
   }
   return ORION_OK;
 }
 
-static orion_status run_tile(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_tile(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                             orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0];
   size_t n = orion_cpu_elements(out);
   for (size_t i = 0; i < n; i++) {
@@ -64,14 +73,15 @@ static orion_status run_tile(const orion_cpu_exec *x, const orion_cpu_step *s, c
 
 // ---- band_part: i[0] below and i[1] above the diagonal are kept; negative: all ----
 
-static orion_status prepare_band(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                 orion_error *err) {
+static orion_status prepare_band(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                 orion_generic_step *d, orion_error *err) {
   if (in[0].rank < 2) return ORION_FAIL(err, ORION_FORMAT, "x must have two dimensions or more");
   ORION_TRY(orion_cpu_int(b, op, "lower", &d->i[0], err));
   return orion_cpu_int(b, op, "upper", &d->i[1], err);
 }
 
-static orion_status run_band(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_band(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                             orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0];
   size_t n = orion_cpu_elements(out);
   for (size_t i = 0; i < n; i++) {
@@ -79,17 +89,21 @@ static orion_status run_band(const orion_cpu_exec *x, const orion_cpu_step *s, c
     orion_generic_coords(out, i, c);
     int64_t below = c[out->rank - 2] - c[out->rank - 1];
     bool kept = (d->i[0] < 0 || below <= d->i[0]) && (d->i[1] < 0 || -below <= d->i[1]);
-    if (kept) orion_generic_move_element(x, out, i, in, i);
-    else orion_generic_set(x, out, i, 0);
+    if (kept)
+      orion_generic_move_element(x, out, i, in, i);
+    else
+      orion_generic_set(x, out, i, 0);
   }
   return ORION_OK;
 }
 
 // ---- blocks of space to channels and back; i[0] is the block's side ----
 
-static orion_status prepare_block(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                  orion_error *err) {
-  const char *name = orion_cpu_has(op, "block_size") ? "block_size" : orion_cpu_has(op, "upscale_factor") ? "upscale_factor" : "downscale_factor";
+static orion_status prepare_block(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                  orion_generic_step *d, orion_error *err) {
+  const char *name = orion_cpu_has(op, "block_size")       ? "block_size"
+                     : orion_cpu_has(op, "upscale_factor") ? "upscale_factor"
+                                                           : "downscale_factor";
   if (in[0].rank != 4) return ORION_FAIL(err, ORION_FORMAT, "x must have four dimensions");
   ORION_TRY(orion_cpu_int(b, op, name, &d->i[0], err));
   return d->i[0] >= 1 ? ORION_OK : ORION_FAIL(err, ORION_FORMAT, "%s must be 1 or more", name);
@@ -104,7 +118,8 @@ static void to_small(orion_opcode code, int64_t r, int64_t channels, int64_t *c)
   c[3] /= r;
 }
 
-static orion_status run_block(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_block(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                              orion_error *err) {
   bool grows = d->code == ORION_OP_depth_to_space || d->code == ORION_OP_pixel_shuffle;
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0], *large = grows ? out : in, *small = grows ? in : out;
   size_t n = orion_cpu_elements(large);
@@ -137,7 +152,9 @@ static orion_status prepare_slice(orion_cpu_build *b, const orion_op *op, const 
     for (size_t i = 0; i < n; i++) d->i[ORION_MAX_RANK + m] |= (int64_t)(v[i] != 0) << i;
   }
   const orion_cpu_view *begin = &in[op->code == ORION_OP_slice_update ? 2 : 1];
-  return (int)orion_cpu_elements(begin) == rank ? ORION_OK : ORION_FAIL(err, ORION_FORMAT, "begin must have an entry per dimension");
+  return (int)orion_cpu_elements(begin) == rank
+             ? ORION_OK
+             : ORION_FAIL(err, ORION_FORMAT, "begin must have an entry per dimension");
 }
 
 // Coordinates in the whole of element `c` of the slice (whose squeezed dimensions are absent).
@@ -155,7 +172,8 @@ static orion_status slice_place(const orion_cpu_exec *x, const orion_generic_ste
   return ORION_OK;
 }
 
-static orion_status run_slice(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_slice(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                              orion_error *err) {
   const orion_cpu_view *in = &s->in[0], *out = &s->out[0];
   size_t n = orion_cpu_elements(out);
   for (size_t i = 0; i < n; i++) {
@@ -171,7 +189,8 @@ static orion_status run_slice(const orion_cpu_exec *x, const orion_cpu_step *s, 
 static orion_status run_slice_update(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
                                      orion_error *err) {
   const orion_cpu_view *update = &s->in[1], *out = &s->out[0];
-  memcpy(orion_cpu_at(x, out), orion_cpu_at(x, &s->in[0]), orion_cpu_elements(out) * (orion_dtype_bits(out->dtype) / 8));
+  memcpy(orion_cpu_at(x, out), orion_cpu_at(x, &s->in[0]),
+         orion_cpu_elements(out) * (orion_dtype_bits(out->dtype) / 8));
   size_t n = orion_cpu_elements(update);
   for (size_t i = 0; i < n; i++) {
     int64_t c[ORION_MAX_RANK], at[ORION_MAX_RANK];

@@ -10,7 +10,8 @@ static orion_status prepare(orion_cpu_build *b, const orion_op *op, const orion_
   for (int i = 0; i < 4; i++) {
     const orion_arg_info *info = orion_opcode_arg(op->code, names[i]);
     if (!info || info->kind != ORION_ARG_NUM) continue;
-    if (!orion_op_float(b->f, op, names[i], &d->d[i])) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s must be constant", names[i]);
+    if (!orion_op_float(b->f, op, names[i], &d->d[i]))
+      return ORION_FAIL(err, ORION_UNSUPPORTED, "%s must be constant", names[i]);
   }
   if (op->code == ORION_OP_local_response_norm) ORION_TRY(orion_cpu_int(b, op, "size", &d->i[0], err));
   bool channels = op->code != ORION_OP_l2_norm;
@@ -29,13 +30,14 @@ static size_t spatial(const orion_cpu_view *v) {
   return n;
 }
 
-static double parameter(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, int which, size_t c,
-                        double fallback) {
+static double parameter(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, int which,
+                        size_t c, double fallback) {
   return d->has[which] ? orion_generic_get(x, &s->in[which], c) : fallback;
 }
 
 // in: x, gamma, beta, mean, variance
-static orion_status run_batch_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_batch_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                   orion_error *err) {
   const orion_cpu_view *in = &s->in[0];
   size_t n = orion_cpu_elements(in), inner = spatial(in);
   for (size_t i = 0; i < n; i++) {
@@ -48,7 +50,8 @@ static orion_status run_batch_norm(const orion_cpu_exec *x, const orion_cpu_step
 }
 
 // Each channel of each sample by its own mean and variance. in: x, gamma, beta
-static orion_status run_instance_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_instance_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                      orion_error *err) {
   const orion_cpu_view *in = &s->in[0];
   size_t inner = spatial(in), n = orion_cpu_elements(in);
   for (size_t first = 0; inner && first < n; first += inner) {
@@ -60,7 +63,8 @@ static orion_status run_instance_norm(const orion_cpu_exec *x, const orion_cpu_s
       double v = orion_generic_get(x, in, first + i) - mean;
       variance += v * v;
     }
-    double scale = parameter(x, s, d, 1, c, 1) / sqrt(variance / (double)inner + d->d[0]), shift = parameter(x, s, d, 2, c, 0);
+    double scale = parameter(x, s, d, 1, c, 1) / sqrt(variance / (double)inner + d->d[0]),
+           shift = parameter(x, s, d, 2, c, 0);
     for (size_t i = 0; i < inner; i++) {
       orion_generic_set(x, &s->out[0], first + i, (orion_generic_get(x, in, first + i) - mean) * scale + shift);
     }
@@ -69,7 +73,8 @@ static orion_status run_instance_norm(const orion_cpu_exec *x, const orion_cpu_s
 }
 
 // x / sqrt(sum over the last three dimensions of x^2 + epsilon)
-static orion_status run_l2_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_l2_norm(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                orion_error *err) {
   const orion_cpu_view *in = &s->in[0];
   size_t n = orion_cpu_elements(in), group = 1;
   for (int k = in->rank > 3 ? in->rank - 3 : 0; k < in->rank; k++) group *= (size_t)in->dims[k];
@@ -87,7 +92,8 @@ static orion_status run_l2_norm(const orion_cpu_exec *x, const orion_cpu_step *s
 }
 
 // x / (k + alpha / size * sum over `size` neighbouring channels of x^2) ^ beta
-static orion_status run_lrn(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_lrn(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                            orion_error *err) {
   const orion_cpu_view *in = &s->in[0];
   size_t n = orion_cpu_elements(in), inner = spatial(in);
   int64_t channels = in->dims[1], size = d->i[0];
@@ -98,13 +104,15 @@ static orion_status run_lrn(const orion_cpu_exec *x, const orion_cpu_step *s, co
       double v = orion_generic_get(x, in, (size_t)((int64_t)i + (o - c) * (int64_t)inner));
       sum += v * v;
     }
-    orion_generic_set(x, &s->out[0], i, orion_generic_get(x, in, i) / pow(d->d[3] + d->d[1] / (double)size * sum, d->d[2]));
+    orion_generic_set(x, &s->out[0], i,
+                      orion_generic_get(x, in, i) / pow(d->d[3] + d->d[1] / (double)size * sum, d->d[2]));
   }
   return ORION_OK;
 }
 
 // in: x, alpha, beta
-static orion_status run_by_channel(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_by_channel(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                                   orion_error *err) {
   const orion_cpu_view *in = &s->in[0];
   size_t n = orion_cpu_elements(in), inner = spatial(in);
   for (size_t i = 0; i < n; i++) {
@@ -125,8 +133,8 @@ static orion_status run_by_channel(const orion_cpu_exec *x, const orion_cpu_step
 
 _Static_assert(sizeof(orion_pool_shape) <= sizeof(((orion_generic_step *)0)->i), "a window fits the parameters");
 
-static orion_status prepare_pool(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in, orion_generic_step *d,
-                                 orion_error *err) {
+static orion_status prepare_pool(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *in,
+                                 orion_generic_step *d, orion_error *err) {
   int64_t kernel[ORION_MAX_RANK];
   size_t n;
   orion_pool_shape g;
@@ -146,7 +154,8 @@ static orion_status prepare_pool(orion_cpu_build *b, const orion_op *op, const o
   return ORION_OK;
 }
 
-static orion_status run_pool(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d, orion_error *err) {
+static orion_status run_pool(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
+                             orion_error *err) {
   orion_pool_shape g;
   memcpy(&g, d->i, sizeof g);
   const orion_cpu_view *in = &s->in[0];
@@ -163,8 +172,9 @@ static orion_status run_pool(const orion_cpu_exec *x, const orion_cpu_step *s, c
       most = v != v || v > most ? v : most;
       seen++;
     }
-    double v = d->code == ORION_OP_max_pool ? most : d->code == ORION_OP_l2_pool ? sqrt(sum)
-                                                   : sum / (double)(d->d[0] != 0 ? seen : g.taps);
+    double v = d->code == ORION_OP_max_pool  ? most
+               : d->code == ORION_OP_l2_pool ? sqrt(sum)
+                                             : sum / (double)(d->d[0] != 0 ? seen : g.taps);
     orion_generic_set(x, &s->out[0], i, v);
   }
   return ORION_OK;

@@ -1,5 +1,5 @@
-// Quantisation: at run time (quantize, dequantize), and constants in compressed form (constexpr_*), which constant steps
-// open once. number = (quantised - zero point) * scale, in fp32.
+// Quantisation: at run time (quantize, dequantize), and constants in compressed form (constexpr_*), which constant
+// steps open once. number = (quantised - zero point) * scale, in fp32.
 #include <math.h>
 
 #include "device/cpu/generic.h"
@@ -12,7 +12,8 @@ static orion_status read_axis(orion_cpu_build *b, const orion_op *op, const orio
   int64_t n = in[0].dims[d->i[0]];
   for (int i = 1; i < 3; i++) {
     size_t own = d->has[i] ? orion_cpu_elements(&in[i]) : 1;
-    if (own != 1 && (int64_t)own != n) return ORION_FAIL(err, ORION_FORMAT, "scale or zero_point does not fit the axis");
+    if (own != 1 && (int64_t)own != n)
+      return ORION_FAIL(err, ORION_FORMAT, "scale or zero_point does not fit the axis");
   }
   return ORION_OK;
 }
@@ -51,10 +52,12 @@ static orion_status run_dequantize(const orion_cpu_exec *x, const orion_cpu_step
 
 // ---- blocks: each dimension of the parameter cuts the data's into equal parts ----
 
-static orion_status check_blocks(const orion_cpu_view *parameter, const orion_cpu_view *data, int rank, orion_error *err) {
+static orion_status check_blocks(const orion_cpu_view *parameter, const orion_cpu_view *data, int rank,
+                                 orion_error *err) {
   for (int k = 0; k < rank; k++) {
     int64_t parts = parameter->dims[k];
-    if (k >= data->rank || parts < 1 || data->dims[k] % parts) return ORION_FAIL(err, ORION_FORMAT, "blocks do not cut the data evenly");
+    if (k >= data->rank || parts < 1 || data->dims[k] % parts)
+      return ORION_FAIL(err, ORION_FORMAT, "blocks do not cut the data evenly");
   }
   return ORION_OK;
 }
@@ -86,7 +89,8 @@ static orion_status run_blockwise(const orion_cpu_exec *x, const orion_cpu_step 
     orion_generic_coords(in, i, c);
     size_t block = block_of(&s->in[1], in, c);
     double zero = d->has[2] ? orion_generic_get(x, &s->in[2], block) : 0;
-    orion_generic_set(x, &s->out[0], i, (float)(orion_generic_get(x, in, i) - zero) * (float)orion_generic_get(x, &s->in[1], block));
+    orion_generic_set(x, &s->out[0], i,
+                      (float)(orion_generic_get(x, in, i) - zero) * (float)orion_generic_get(x, &s->in[1], block));
   }
   return ORION_OK;
 }
@@ -108,7 +112,8 @@ static orion_status check_lut(orion_cpu_build *b, const orion_op *op, const orio
                               orion_error *err) {
   d->i[0] = in[0].rank - 1;
   if (orion_cpu_has(op, "shape")) return ORION_OK;
-  if (in[1].rank != in[0].rank + 2) return ORION_FAIL(err, ORION_FORMAT, "lut must have two dimensions more than indices");
+  if (in[1].rank != in[0].rank + 2)
+    return ORION_FAIL(err, ORION_FORMAT, "lut must have two dimensions more than indices");
   if (orion_cpu_has(op, "vector_axis")) ORION_TRY(orion_cpu_axis(b, op, "vector_axis", in[0].rank, &d->i[0], err));
   return check_blocks(&in[1], &in[0], in[0].rank, err);
 }
@@ -133,7 +138,8 @@ static orion_status run_lut(const orion_cpu_exec *x, const orion_cpu_step *s, co
   for (size_t i = 0; i < n; i++) {
     orion_generic_coords(in, i, c);
     int64_t entry = orion_generic_int(x, in, i);
-    if (entry < 0 || entry >= entries) return ORION_FAIL(err, ORION_FORMAT, "index %lld is outside the palette", (long long)entry);
+    if (entry < 0 || entry >= entries)
+      return ORION_FAIL(err, ORION_FORMAT, "index %lld is outside the palette", (long long)entry);
     size_t from = (block_of(lut, in, c) * (size_t)entries + (size_t)entry) * (size_t)width;
     int64_t place = c[d->i[0]] * width;  // vectors widen one axis
     for (int64_t e = 0; e < width; e++) {
@@ -152,8 +158,10 @@ static orion_status run_sparse(const orion_cpu_exec *x, const orion_cpu_step *s,
   for (size_t i = 0; i < n; i++) {
     bool there = d->has[2] ? packed_at(x, mask, i, 1) != 0 : orion_generic_int(x, mask, i) != 0;
     if (there && used == have) return ORION_FAIL(err, ORION_FORMAT, "the mask asks for more numbers than there are");
-    if (there) orion_generic_move_element(x, out, i, data, used++);
-    else orion_generic_set(x, out, i, 0);
+    if (there)
+      orion_generic_move_element(x, out, i, data, used++);
+    else
+      orion_generic_set(x, out, i, 0);
   }
   return ORION_OK;
 }

@@ -1,6 +1,6 @@
-// Places of buffers in the arena. Every buffer lives from the first step that touches it to the last; buffers are placed
-// largest first, each at the lowest offset where it overlaps no placed buffer that lives at the same time. That is the
-// usual greedy offset assignment: within a few percent of the largest live set for programs of layers in a row.
+// Places of buffers in the arena. Every buffer lives from the first step that touches it to the last; buffers are
+// placed largest first, each at the lowest offset where it overlaps no placed buffer that lives at the same time. That
+// is the usual greedy offset assignment: within a few percent of the largest live set for programs of layers in a row.
 //
 // Buffers written by constant steps and read by ordinary ones are kept: they lie in memory of their own.
 #include "device/cpu/plan.h"

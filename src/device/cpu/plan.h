@@ -18,47 +18,56 @@
 #include "orion/device.h"
 
 #define ORION_CPU_NO_BUFFER UINT32_MAX
-#define ORION_CPU_TILE 512         // elements of one fp32 tile of an elementwise chain (2 KiB)
-#define ORION_CPU_SERIAL 16384     // element operations below which waking the pool costs more than it gives
+#define ORION_CPU_TILE 512      // elements of one fp32 tile of an elementwise chain (2 KiB)
+#define ORION_CPU_SERIAL 16384  // element operations below which waking the pool costs more than it gives
 
 typedef struct orion_cpu_view {
   uint32_t buffer;
-  orion_dtype dtype;               // of the elements in memory
+  orion_dtype dtype;  // of the elements in memory
   int rank;
   int64_t dims[ORION_MAX_RANK];
   int64_t strides[ORION_MAX_RANK];
-  int64_t offset;                  // of element (0, ..., 0)
+  int64_t offset;  // of element (0, ..., 0)
 } orion_cpu_view;
 
 typedef enum orion_cpu_space {
-  ORION_CPU_ARENA,                 // planned by lifetime
-  ORION_CPU_KEPT,                  // made by constant steps, lives as long as the plan
-  ORION_CPU_SURFACE,               // bound by the caller
-  ORION_CPU_CONSTANT,              // a weight of the device's cache
+  ORION_CPU_ARENA,     // planned by lifetime
+  ORION_CPU_KEPT,      // made by constant steps, lives as long as the plan
+  ORION_CPU_SURFACE,   // bound by the caller
+  ORION_CPU_CONSTANT,  // a weight of the device's cache
 } orion_cpu_space;
 
 typedef struct orion_cpu_buffer {
   orion_cpu_space space;
   size_t bytes;
-  size_t offset;                   // ARENA, KEPT
-  size_t io;                       // SURFACE: index among the executable's ios
-  uint32_t weight;                 // CONSTANT: index among the plan's weights
-  bool constant;                   // contents are the same in every run
-  bool written;                    // by a step added so far
-  uint32_t first, last;            // steps that touch it; first > last: none
+  size_t offset;         // ARENA, KEPT
+  size_t io;             // SURFACE: index among the executable's ios
+  uint32_t weight;       // CONSTANT: index among the plan's weights
+  bool constant;         // contents are the same in every run
+  bool written;          // by a step added so far
+  uint32_t first, last;  // steps that touch it; first > last: none
 } orion_cpu_buffer;
 
-typedef enum orion_cpu_kind {      // families, for the profile
-  ORION_CPU_MAP, ORION_CPU_LINEAR, ORION_CPU_CONV, ORION_CPU_MATMUL, ORION_CPU_ATTENTION, ORION_CPU_ROWS,
-  ORION_CPU_REDUCE, ORION_CPU_COPY, ORION_CPU_GATHER, ORION_CPU_GENERIC, ORION_CPU_KINDS
+typedef enum orion_cpu_kind {  // families, for the profile
+  ORION_CPU_MAP,
+  ORION_CPU_LINEAR,
+  ORION_CPU_CONV,
+  ORION_CPU_MATMUL,
+  ORION_CPU_ATTENTION,
+  ORION_CPU_ROWS,
+  ORION_CPU_REDUCE,
+  ORION_CPU_COPY,
+  ORION_CPU_GATHER,
+  ORION_CPU_GENERIC,
+  ORION_CPU_KINDS
 } orion_cpu_kind;
 
 // What a step sees while it runs.
 typedef struct orion_cpu_exec {
   const orion_kernels *k;
   orion_pool *pool;
-  void *const *base;               // memory of each buffer
-  uint8_t *scratch;                // threads * scratch_stride bytes
+  void *const *base;  // memory of each buffer
+  uint8_t *scratch;   // threads * scratch_stride bytes
   size_t scratch_stride;
 } orion_cpu_exec;
 
@@ -68,9 +77,9 @@ typedef orion_status (*orion_cpu_step_fn)(const orion_cpu_exec *x, const orion_c
 struct orion_cpu_step {
   orion_cpu_step_fn run;
   orion_cpu_kind kind;
-  bool constant;                   // a constant step
-  orion_op_id op;                  // where it comes from
-  const char *name;                // spelling of that op
+  bool constant;     // a constant step
+  orion_op_id op;    // where it comes from
+  const char *name;  // spelling of that op
   uint32_t n_in, n_out, n_tmp;
   const orion_cpu_view *in, *out;  // out: all that it writes
   const uint32_t *tmp;             // buffers that live during this step only
@@ -84,10 +93,10 @@ typedef enum orion_cpu_format { ORION_CPU_PLAIN, ORION_CPU_PANELS } orion_cpu_fo
 typedef struct orion_cpu_weight_key {
   const orion_data *data;
   orion_cpu_format format;
-  orion_dtype dtype;               // of the elements stored: fp16 or fp32 for panels
-  bool transposed;                 // panels of the transposed matrix
-  size_t rows, cols;               // panels: N, K; the data seen as [rows, cols], or [cols, rows] when transposed
-  size_t first;                    // panels of one group: first row of the data
+  orion_dtype dtype;  // of the elements stored: fp16 or fp32 for panels
+  bool transposed;    // panels of the transposed matrix
+  size_t rows, cols;  // panels: N, K; the data seen as [rows, cols], or [cols, rows] when transposed
+  size_t first;       // panels of one group: first row of the data
 } orion_cpu_weight_key;
 
 static inline bool orion_cpu_weight_key_equal(const orion_cpu_weight_key *a, const orion_cpu_weight_key *b) {
@@ -96,7 +105,7 @@ static inline bool orion_cpu_weight_key_equal(const orion_cpu_weight_key *a, con
 }
 
 typedef struct orion_cpu_plan {
-  orion_arena arena;               // everything below
+  orion_arena arena;  // everything below
   orion_cpu_buffer *buffers;
   size_t n_buffers, cap_buffers;
   orion_cpu_step *steps;
@@ -109,9 +118,9 @@ typedef struct orion_cpu_plan {
   void **base;
   uint8_t *memory, *kept, *scratch;
   size_t memory_bytes, kept_bytes, scratch_bytes, scratch_stride, weight_bytes;
-  uint32_t *surfaces;              // buffer of each io
+  uint32_t *surfaces;  // buffer of each io
   size_t n_surfaces;
-  double *seconds;                 // per step, when profiling
+  double *seconds;  // per step, when profiling
 } orion_cpu_plan;
 
 // ---- helpers of steps ----

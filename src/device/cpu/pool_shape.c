@@ -1,6 +1,7 @@
 #include "device/cpu/pool_shape.h"
 
-static bool list(const orion_function *f, const orion_op *op, const char *name, size_t n, int64_t fallback, int64_t *out) {
+static bool list(const orion_function *f, const orion_op *op, const char *name, size_t n, int64_t fallback,
+                 int64_t *out) {
   size_t got = 0;
   for (size_t i = 0; i < n; i++) out[i] = fallback;
   if (!orion_op_arg(op, name) && !orion_op_attr(op, name)) return true;
@@ -29,8 +30,8 @@ orion_status orion_pool_shape_read(const orion_function *f, const orion_op *op, 
   int64_t pad[6];
   if (g.n < 1 || g.n > 3) return ORION_FAIL(err, ORION_UNSUPPORTED, "windows have one to three spatial dimensions");
   const char *type = orion_op_string(f, op, "pad_type");
-  if (!type || !list(f, op, "strides", (size_t)g.n, 1, g.stride) || !list(f, op, "dilations", (size_t)g.n, 1, g.dilation) ||
-      !list(f, op, "pad", (size_t)g.n * 2, 0, pad)) {
+  if (!type || !list(f, op, "strides", (size_t)g.n, 1, g.stride) ||
+      !list(f, op, "dilations", (size_t)g.n, 1, g.dilation) || !list(f, op, "pad", (size_t)g.n * 2, 0, pad)) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "strides, dilations and padding must be constants of the right length");
   }
   for (int i = 0; i < g.n; i++) {
@@ -39,7 +40,8 @@ orion_status orion_pool_shape_read(const orion_function *f, const orion_op *op, 
     g.kernel[i] = kernel[i];
     g.taps *= (size_t)kernel[i];
     g.positions *= (size_t)g.out[i];
-    if (g.stride[i] < 1 || g.dilation[i] < 1 || g.out[i] < 0) return ORION_FAIL(err, ORION_FORMAT, "strides must be 1 or more");
+    if (g.stride[i] < 1 || g.dilation[i] < 1 || g.out[i] < 0)
+      return ORION_FAIL(err, ORION_FORMAT, "strides must be 1 or more");
   }
   if (strcmp(type, "custom") == 0) {
     for (int i = 0; i < g.n; i++) {
@@ -69,7 +71,8 @@ void orion_pool_start(const orion_pool_shape *g, size_t position, int64_t start[
   }
 }
 
-bool orion_pool_tap(const orion_pool_shape *g, const int64_t start[3], size_t tap, const int64_t *strides, int64_t *out) {
+bool orion_pool_tap(const orion_pool_shape *g, const int64_t start[3], size_t tap, const int64_t *strides,
+                    int64_t *out) {
   *out = 0;
   for (int i = g->n - 1; i >= 0; i--) {
     int64_t at = start[i] + (int64_t)(tap % (size_t)g->kernel[i]) * g->dilation[i];

@@ -5,7 +5,7 @@
 #include "device/cpu/plan.h"
 
 typedef struct orion_pool_shape {
-  int n;                                  // spatial dimensions
+  int n;  // spatial dimensions
   int64_t in[3], out[3], kernel[3], stride[3], dilation[3], before[3], after[3];
   size_t taps, positions;
 } orion_pool_shape;
@@ -19,6 +19,7 @@ bool orion_pool_trivial(const orion_pool_shape *g);  // stride 1, no padding: po
 // First input coordinate (may be negative) of an output position.
 void orion_pool_start(const orion_pool_shape *g, size_t position, int64_t start[3]);
 // Offset of a tap's input element by the spatial strides; false outside the input.
-bool orion_pool_tap(const orion_pool_shape *g, const int64_t start[3], size_t tap, const int64_t *strides, int64_t *out);
+bool orion_pool_tap(const orion_pool_shape *g, const int64_t start[3], size_t tap, const int64_t *strides,
+                    int64_t *out);
 
 #endif

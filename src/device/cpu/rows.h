@@ -7,10 +7,10 @@
 typedef enum orion_cpu_row_kernel { ORION_CPU_SOFTMAX, ORION_CPU_LAYER_NORM, ORION_CPU_RMS_NORM } orion_cpu_row_kernel;
 
 typedef struct orion_cpu_rows {
-  int rank;                         // dimensions of the rows' places
+  int rank;  // dimensions of the rows' places
   int64_t dims[ORION_MAX_RANK], strides[ORION_MAX_RANK];
-  size_t rows, n;                   // how many, how long
-  int64_t stride;                   // between elements of a row
+  size_t rows, n;  // how many, how long
+  int64_t stride;  // between elements of a row
 } orion_cpu_rows;
 
 // Permutes *v so that the marked axes come last, and describes its rows. Axes that no single stride walks are copied

@@ -21,8 +21,8 @@ typedef struct attention_step {
   int64_t q_row, out_row, mask_row, k_row[2], v_row[2];
   orion_kernel_type type[2];
   int segments;
-  int mask_at, lengths_at;    // inputs, or -1
-  bool convert;               // the result is not fp32
+  int mask_at, lengths_at;  // inputs, or -1
+  bool convert;             // the result is not fp32
   float scale;
 } attention_step;
 
@@ -106,7 +106,7 @@ static orion_status run_bool_mask(const orion_cpu_exec *x, const orion_cpu_step 
 
 typedef struct lengths_step {
   size_t rows, blocks, keys[2];
-  int rank;                         // batch dimensions of the mask
+  int rank;  // batch dimensions of the mask
 } lengths_step;
 
 // Visible keys of one row within [first, first + n): one more than the last that is not hidden. NaN is not hidden.
@@ -176,20 +176,26 @@ static orion_status mask_of(orion_cpu_build *b, const orion_op *op, const size_t
     orion_cpu_view floats;
     ORION_TRY(orion_cpu_to_packed(b, &m->mask, err));
     ORION_TRY(orion_cpu_new_view(b, ORION_FP32, m->mask.rank, m->mask.dims, &floats, err));
-    orion_cpu_step step = {.run = run_bool_mask, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1,
-                           .out = &floats};
+    orion_cpu_step step = {
+        .run = run_bool_mask, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1, .out = &floats};
     ORION_TRY(orion_cpu_add_step(b, &step, err));
     m->mask = floats;
   } else if (raw.dtype != ORION_FP32 || m->mask.strides[m->mask.rank - 1] != 1) {
     ORION_TRY(orion_cpu_to_f32(b, &m->mask, err));
   }
-  *d = (lengths_step){.rows = rows, .blocks = (rows + ROWS - 1) / ROWS, .keys = {keys[0], keys[1]}, .rank = m->mask.rank - 2};
+  *d = (lengths_step){
+      .rows = rows, .blocks = (rows + ROWS - 1) / ROWS, .keys = {keys[0], keys[1]}, .rank = m->mask.rank - 2};
   int64_t dims[ORION_MAX_RANK];
   for (int i = 0; i < d->rank; i++) dims[i] = m->mask.dims[i];
   dims[d->rank] = (int64_t)d->blocks * 2;
   ORION_TRY(orion_cpu_new_view(b, ORION_INT32, d->rank + 1, dims, &m->lengths, err));
-  orion_cpu_step step = {.run = run_lengths, .kind = ORION_CPU_ATTENTION, .n_in = 1, .in = &m->mask, .n_out = 1,
-                         .out = &m->lengths, .data = d};
+  orion_cpu_step step = {.run = run_lengths,
+                         .kind = ORION_CPU_ATTENTION,
+                         .n_in = 1,
+                         .in = &m->mask,
+                         .n_out = 1,
+                         .out = &m->lengths,
+                         .data = d};
   ORION_TRY(orion_cpu_add_step(b, &step, err));
   b->masks = m;
   *out = m;
@@ -332,7 +338,13 @@ orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, or
   d->convert = out.dtype != ORION_FP32;
   merge_group(d);
   d->blocks = (d->rows + ROWS - 1) / ROWS;
-  orion_cpu_step step = {.run = run_attention, .kind = ORION_CPU_ATTENTION, .n_in = n_in, .in = in, .n_out = 1,
-                         .out = &out, .data = d, .scratch = d->convert ? ROWS * d->value_size * sizeof(float) : 0};
+  orion_cpu_step step = {.run = run_attention,
+                         .kind = ORION_CPU_ATTENTION,
+                         .n_in = n_in,
+                         .in = in,
+                         .n_out = 1,
+                         .out = &out,
+                         .data = d,
+                         .scratch = d->convert ? ROWS * d->value_size * sizeof(float) : 0};
   return orion_cpu_add_step(b, &step, err);
 }

@@ -1,6 +1,6 @@
 // Convolution with constant weights, as a product: each output position's inputs are gathered into a row of floats
-// [S, C * taps], multiplied by panels of the weight [O, C * taps], and the tiles turned back to channels first through a
-// chain. For the 1x1 convolutions that ANE programs are made of, the gathering is a transpose.
+// [S, C * taps], multiplied by panels of the weight [O, C * taps], and the tiles turned back to channels first through
+// a chain. For the 1x1 convolutions that ANE programs are made of, the gathering is a transpose.
 #include "device/cpu/build.h"
 #include "device/cpu/pool_shape.h"
 
@@ -9,11 +9,11 @@ enum { ROWS = 64, PANELS = 8, GATHER = 32 };
 typedef struct conv_step {
   orion_pool_shape g;
   size_t batch, positions, in_channels, out_channels, groups, k, taps, panels;  // channels of one group
-  const uint32_t *weights;   // a buffer per group
+  const uint32_t *weights;                                                      // a buffer per group
   orion_kernel_type type;
   bool bias;
-  bool pointwise;            // one tap, stride 1, no padding: positions of x in order
-  uint32_t gathered;         // [S, K] floats
+  bool pointwise;     // one tap, stride 1, no padding: positions of x in order
+  uint32_t gathered;  // [S, K] floats
   const orion_chain *chain;
 } conv_step;
 
@@ -147,7 +147,8 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
   for (size_t g = 0; g < d->groups; g++) {
     orion_cpu_panels_ref p;
     bool ok;
-    ORION_TRY(orion_cpu_panels(b, orion_op_ref(op, "weight"), false, d->groups, g, d->out_channels, d->k, &p, &ok, err));
+    ORION_TRY(
+        orion_cpu_panels(b, orion_op_ref(op, "weight"), false, d->groups, g, d->out_channels, d->k, &p, &ok, err));
     if (!ok) return ORION_FAIL(err, ORION_UNSUPPORTED, "the weight of a convolution must be constant");
     weights[g] = p.buffer;
     d->type = p.type;
@@ -160,14 +161,22 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
   }
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
   ORION_TRY(orion_cpu_temp(b, d->positions * d->k * sizeof(float), &d->gathered, err));
-  orion_cpu_step step = {.run = run_conv, .kind = ORION_CPU_CONV, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out,
-                         .n_tmp = 1, .tmp = &d->gathered, .data = d};
+  orion_cpu_step step = {.run = run_conv,
+                         .kind = ORION_CPU_CONV,
+                         .n_in = n_in,
+                         .in = ins,
+                         .n_out = 1,
+                         .out = &e->out,
+                         .n_tmp = 1,
+                         .tmp = &d->gathered,
+                         .data = d};
   step.scratch = 2 * ROWS * PANELS * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
   return orion_cpu_add_step(b, &step, err);
 }
 
 orion_status orion_cpu_emit_conv(orion_cpu_build *b, const orion_op *op, orion_error *err) {
-  const orion_type *x = orion_ref_type(b->f, orion_op_ref(op, "x")), *w = orion_ref_type(b->f, orion_op_ref(op, "weight"));
+  const orion_type *x = orion_ref_type(b->f, orion_op_ref(op, "x")),
+                   *w = orion_ref_type(b->f, orion_op_ref(op, "weight"));
   if (!x || !w || x->rank < 3 || x->rank > 5 || w->rank != x->rank || !orion_type_is_static(w)) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "convolutions have one to three spatial dimensions");
   }

@@ -2,9 +2,9 @@
 #include "device/cpu/build.h"
 
 typedef struct gather_step {
-  size_t outer, inner, n;      // x seen as [outer, axis, inner], n indices
+  size_t outer, inner, n;  // x seen as [outer, axis, inner], n indices
   int64_t axis;
-  int64_t xs[3];               // strides of that view
+  int64_t xs[3];  // strides of that view
 } gather_step;
 
 static orion_status run_gather(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
@@ -16,13 +16,15 @@ static orion_status run_gather(const orion_cpu_exec *x, const orion_cpu_step *s,
   for (size_t i = 0; i < d->n; i++) {
     int64_t at = orion_load_int(indices->dtype, list, i), index = at < 0 ? at + d->axis : at;
     if (index < 0 || index >= d->axis) {
-      return ORION_FAIL(err, ORION_DEVICE, "index %lld is outside a dimension of %lld", (long long)at, (long long)d->axis);
+      return ORION_FAIL(err, ORION_DEVICE, "index %lld is outside a dimension of %lld", (long long)at,
+                        (long long)d->axis);
     }
     for (size_t o = 0; o < d->outer; o++) {
       int64_t from = in->offset + (int64_t)o * d->xs[0] + index * d->xs[1];
       size_t to = (o * d->n + i) * d->inner;
       if (in->dtype == out->dtype && d->xs[2] == 1) {
-        memcpy((uint8_t *)orion_cpu_at(x, out) + to * w, (const uint8_t *)x->base[in->buffer] + from * (int64_t)w, d->inner * w);
+        memcpy((uint8_t *)orion_cpu_at(x, out) + to * w, (const uint8_t *)x->base[in->buffer] + from * (int64_t)w,
+               d->inner * w);
         continue;
       }
       for (size_t c = 0; c < d->inner; c += ORION_CPU_TILE) {
@@ -42,7 +44,8 @@ orion_status orion_cpu_emit_gather(orion_cpu_build *b, const orion_op *op, orion
   ORION_TRY(orion_cpu_arg(b, op, "indices", &in[1], err));
   ORION_TRY(orion_cpu_axis(b, op, "axis", in[0].rank, &axis, err));
   ORION_TRY(orion_cpu_int(b, op, "batch_dims", &batch, err));
-  bool floats = in[0].dtype == ORION_FP32 || in[0].dtype == ORION_FP16 || in[0].dtype == orion_cpu_result_type(b, op, 0)->dtype;
+  bool floats =
+      in[0].dtype == ORION_FP32 || in[0].dtype == ORION_FP16 || in[0].dtype == orion_cpu_result_type(b, op, 0)->dtype;
   if (batch != 0 || !floats || orion_dtype_bits(in[0].dtype) < 8) return orion_cpu_emit_generic(b, op, err);
   ORION_TRY(orion_cpu_to_packed(b, &in[0], err));
   ORION_TRY(orion_cpu_to_packed(b, &in[1], err));
@@ -58,7 +61,13 @@ orion_status orion_cpu_emit_gather(orion_cpu_build *b, const orion_op *op, orion
   d->xs[1] = (int64_t)d->inner;
   d->xs[0] = d->axis * d->xs[1];
   ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
-  orion_cpu_step step = {.run = run_gather, .kind = ORION_CPU_GATHER, .n_in = 2, .in = in, .n_out = 1, .out = &out,
-                         .data = d, .scratch = ORION_CPU_TILE * sizeof(float)};
+  orion_cpu_step step = {.run = run_gather,
+                         .kind = ORION_CPU_GATHER,
+                         .n_in = 2,
+                         .in = in,
+                         .n_out = 1,
+                         .out = &out,
+                         .data = d,
+                         .scratch = ORION_CPU_TILE * sizeof(float)};
   return orion_cpu_add_step(b, &step, err);
 }

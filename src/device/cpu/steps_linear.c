@@ -1,5 +1,6 @@
-// Matrix products with constant weights: y [T, N] = x [T, K] W [N, K]^T + bias, for `linear` and for `matmul` by a constant.
-// Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and stores.
+// Matrix products with constant weights: y [T, N] = x [T, K] W [N, K]^T + bias, for `linear` and for `matmul` by a
+// constant. Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and
+// stores.
 //
 // Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): pieces of ROWS
 // rows by COLS columns, whose block of x stays in the second-level cache.
@@ -11,8 +12,8 @@ typedef struct linear_step {
   size_t rows, n, k, x_stride, panels, grain, row_blocks;
   uint32_t weights;
   orion_kernel_type type;
-  bool bias;                 // in[1]
-  bool direct;               // the kernel writes the result itself
+  bool bias;    // in[1]
+  bool direct;  // the kernel writes the result itself
   size_t y_stride;
   const orion_chain *chain;
 } linear_step;
@@ -127,8 +128,8 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   }
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
   size_t tall = d->rows < ROWS ? d->rows : ROWS;
-  orion_cpu_step step = {.run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out,
-                         .data = d};
+  orion_cpu_step step = {
+      .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d};
   step.scratch = d->direct ? 0 : tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
   return orion_cpu_add_step(b, &step, err);
 }
@@ -137,7 +138,7 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
 
 typedef struct product_shape {
   orion_ref x, w, bias;
-  bool transposed;     // w is [K, N]
+  bool transposed;  // w is [K, N]
   size_t n, k;
 } product_shape;
 

@@ -1,5 +1,5 @@
-// Products of two run-time tensors: matmul with broadcast batches, and linear whose weight is not constant. Operands are
-// floats with any strides; halves are converted first.
+// Products of two run-time tensors: matmul with broadcast batches, and linear whose weight is not constant. Operands
+// are floats with any strides; halves are converted first.
 #include "device/cpu/build.h"
 
 enum { PIECE_ROWS = 64, PIECE_COLS = 256 };
@@ -8,8 +8,8 @@ typedef struct matmul_step {
   int batch_rank;
   int64_t batch[ORION_MAX_RANK], xs[ORION_MAX_RANK], ys[ORION_MAX_RANK], os[ORION_MAX_RANK];
   size_t batches, m, n, k;
-  orion_matrix a, b;          // strides only
-  bool bias, convert;         // result is not fp32: by way of scratch
+  orion_matrix a, b;   // strides only
+  bool bias, convert;  // result is not fp32: by way of scratch
 } matmul_step;
 
 typedef struct matmul_run {
@@ -29,10 +29,10 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     size_t m0 = rest / r->col_blocks * PIECE_ROWS, n0 = rest % r->col_blocks * PIECE_COLS;
     size_t m = d->m - m0 < PIECE_ROWS ? d->m - m0 : PIECE_ROWS, n = d->n - n0 < PIECE_COLS ? d->n - n0 : PIECE_COLS;
     orion_matrix a = d->a, w = d->b;
-    a.data = (const float *)orion_cpu_at(x, &r->s->in[0]) + orion_cpu_row_offset(d->batch_rank, d->batch, d->xs, batch) +
-             m0 * a.row;
-    w.data = (const float *)orion_cpu_at(x, &r->s->in[1]) + orion_cpu_row_offset(d->batch_rank, d->batch, d->ys, batch) +
-             n0 * w.col;
+    a.data = (const float *)orion_cpu_at(x, &r->s->in[0]) +
+             orion_cpu_row_offset(d->batch_rank, d->batch, d->xs, batch) + m0 * a.row;
+    w.data = (const float *)orion_cpu_at(x, &r->s->in[1]) +
+             orion_cpu_row_offset(d->batch_rank, d->batch, d->ys, batch) + n0 * w.col;
     int64_t at = orion_cpu_row_offset(d->batch_rank, d->batch, d->os, batch) + (int64_t)(m0 * d->n + n0);
     float *y = d->convert ? tile : (float *)orion_cpu_at(x, out) + at;
     size_t stride = d->convert ? n : d->n;
@@ -40,7 +40,8 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[2]) + n0 : NULL;
     for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
     for (size_t j = 0; d->convert && j < m; j++) {
-      orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + (int64_t)(j * d->n), 1, tile + j * n, n);
+      orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + (int64_t)(j * d->n), 1, tile + j * n,
+                      n);
     }
   }
 }
@@ -77,7 +78,8 @@ orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion
   if (!linear && (!orion_op_bool(b->f, op, "transpose_x", &tx) || !orion_op_bool(b->f, op, "transpose_y", &ty))) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "transpose_x and transpose_y must be constants");
   }
-  if (!orion_dtype_is_float(in[0].dtype) || !orion_dtype_is_float(in[1].dtype)) return orion_cpu_emit_generic(b, op, err);
+  if (!orion_dtype_is_float(in[0].dtype) || !orion_dtype_is_float(in[1].dtype))
+    return orion_cpu_emit_generic(b, op, err);
   ORION_TRY(floats(b, &in[0], err));
   ORION_TRY(floats(b, &in[1], err));
   matmul_step *d = orion_cpu_data(b, sizeof *d);
@@ -116,7 +118,13 @@ orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion
     d->bias = true;
     n_in = 3;
   }
-  orion_cpu_step step = {.run = run_matmul, .kind = ORION_CPU_MATMUL, .n_in = n_in, .in = in, .n_out = 1, .out = &out,
-                         .data = d, .scratch = d->convert ? PIECE_ROWS * PIECE_COLS * sizeof(float) : 0};
+  orion_cpu_step step = {.run = run_matmul,
+                         .kind = ORION_CPU_MATMUL,
+                         .n_in = n_in,
+                         .in = in,
+                         .n_out = 1,
+                         .out = &out,
+                         .data = d,
+                         .scratch = d->convert ? PIECE_ROWS * PIECE_COLS * sizeof(float) : 0};
   return orion_cpu_add_step(b, &step, err);
 }

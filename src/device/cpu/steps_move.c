@@ -5,10 +5,10 @@
 // ---- copying --------------------------------------------------------------------------------------------------------
 
 typedef struct copy_step {
-  int rank;                   // >= 1, merged
+  int rank;  // >= 1, merged
   int64_t dims[ORION_MAX_RANK], from[ORION_MAX_RANK], to[ORION_MAX_RANK];
-  size_t size;                // bytes of an element; 0: types differ, through floats
-  int turn;                   // dimension that is contiguous in the source where the inner one is in the result, or -1
+  size_t size;  // bytes of an element; 0: types differ, through floats
+  int turn;     // dimension that is contiguous in the source where the inner one is in the result, or -1
 } copy_step;
 
 typedef struct copy_run {
@@ -16,7 +16,7 @@ typedef struct copy_run {
   const orion_cpu_step *s;
 } copy_run;
 
-#define COPY_RUN(type)                                                                    \
+#define COPY_RUN(type)                                                                             \
   for (int64_t i = 0; i < n; i++) ((type *)to)[i * to_step] = ((const type *)from)[i * from_step]; \
   break
 
@@ -27,10 +27,14 @@ static void copy_line(const orion_cpu_exec *x, const copy_step *d, uint8_t *to, 
     return;
   }
   switch (d->size) {
-    case 1: COPY_RUN(uint8_t);
-    case 2: COPY_RUN(uint16_t);
-    case 4: COPY_RUN(uint32_t);
-    default: COPY_RUN(uint64_t);
+    case 1:
+      COPY_RUN(uint8_t);
+    case 2:
+      COPY_RUN(uint16_t);
+    case 4:
+      COPY_RUN(uint32_t);
+    default:
+      COPY_RUN(uint64_t);
   }
 }
 
@@ -101,7 +105,8 @@ static void merge_copy(copy_step *d, const orion_cpu_view *from, const orion_cpu
   for (int i = 0; i < from->rank; i++) {
     if (from->dims[i] == 1) continue;
     int last = d->rank - 1;
-    if (d->rank > 0 && d->from[last] == from->strides[i] * from->dims[i] && d->to[last] == to->strides[i] * from->dims[i]) {
+    if (d->rank > 0 && d->from[last] == from->strides[i] * from->dims[i] &&
+        d->to[last] == to->strides[i] * from->dims[i]) {
       d->dims[last] *= from->dims[i];
       d->from[last] = from->strides[i];
       d->to[last] = to->strides[i];
@@ -133,7 +138,13 @@ orion_status orion_cpu_add_copy(orion_cpu_build *b, const orion_cpu_view *from, 
   for (int i = 0; kernel && i < last; i++) {
     if (d->from[i] == 1 && d->to[i] > 0) d->turn = i;
   }
-  orion_cpu_step step = {.run = run_copy, .kind = ORION_CPU_COPY, .n_in = 1, .in = from, .n_out = 1, .out = to, .data = d,
+  orion_cpu_step step = {.run = run_copy,
+                         .kind = ORION_CPU_COPY,
+                         .n_in = 1,
+                         .in = from,
+                         .n_out = 1,
+                         .out = to,
+                         .data = d,
                          .scratch = d->size ? 0 : ORION_CPU_TILE * sizeof(float)};
   return orion_cpu_add_step(b, &step, err);
 }
@@ -154,9 +165,12 @@ static bool reshape_view(const orion_cpu_view *v, int rank, const int64_t *dims,
     int i1 = i, j1 = j;
     int64_t a = i < v->rank ? v->dims[i1++] : 1, c = j < rank ? dims[j1++] : 1;
     while (a != c) {
-      if (a < c && i1 < v->rank) a *= v->dims[i1++];
-      else if (a > c && j1 < rank) c *= dims[j1++];
-      else return false;
+      if (a < c && i1 < v->rank)
+        a *= v->dims[i1++];
+      else if (a > c && j1 < rank)
+        c *= dims[j1++];
+      else
+        return false;
     }
     int64_t stride = 0, next = 0;  // the group in the source must be walked by one stride
     for (int k = i1 - 1; k >= i; k--) {
@@ -227,7 +241,7 @@ static orion_status list(const orion_cpu_build *b, const orion_op *op, const cha
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 static orion_status slice(const orion_cpu_build *b, const orion_op *op, const orion_cpu_view *v, orion_cpu_view *out,
-                             orion_error *err) {
+                          orion_error *err) {
   int64_t begin[ORION_MAX_RANK], end[ORION_MAX_RANK], stride[ORION_MAX_RANK], bm[ORION_MAX_RANK], em[ORION_MAX_RANK],
       sm[ORION_MAX_RANK];
   ORION_TRY(list(b, op, "begin", v->rank, 0, begin, err));
@@ -239,7 +253,8 @@ static orion_status slice(const orion_cpu_build *b, const orion_op *op, const or
   *out = *v;
   out->rank = 0;
   for (int i = 0; i < v->rank; i++) {
-    int64_t n = v->dims[i], s = stride[i], from = begin[i] < 0 ? begin[i] + n : begin[i], to = end[i] < 0 ? end[i] + n : end[i];
+    int64_t n = v->dims[i], s = stride[i], from = begin[i] < 0 ? begin[i] + n : begin[i],
+            to = end[i] < 0 ? end[i] + n : end[i];
     if (s == 0) return ORION_FAIL(err, ORION_FORMAT, "a stride is 0");
     if (sm[i]) {
       if (from < 0 || from >= n) return ORION_FAIL(err, ORION_FORMAT, "begin is out of range in dimension %d", i);
@@ -256,7 +271,8 @@ static orion_status slice(const orion_cpu_build *b, const orion_op *op, const or
   return ORION_OK;
 }
 
-static orion_status emit_slice_by_size(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *v, orion_error *err) {
+static orion_status emit_slice_by_size(orion_cpu_build *b, const orion_op *op, const orion_cpu_view *v,
+                                       orion_error *err) {
   int64_t begin[ORION_MAX_RANK], size[ORION_MAX_RANK];
   if (!orion_cpu_ref_constant(b, orion_op_ref(op, "begin"))) return orion_cpu_emit_generic(b, op, err);
   ORION_TRY(list(b, op, "begin", v->rank, 0, begin, err));
@@ -292,13 +308,18 @@ orion_status orion_cpu_emit_view(orion_cpu_build *b, const orion_op *op, orion_e
   orion_cpu_view v, out;
   ORION_TRY(orion_cpu_arg(b, op, "x", &v, err));
   const orion_type *t = orion_cpu_result_type(b, op, 0);
-  if (orion_dtype_bits(v.dtype) < 8) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s elements are not moved", orion_dtype_name(v.dtype));
+  if (orion_dtype_bits(v.dtype) < 8)
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "%s elements are not moved", orion_dtype_name(v.dtype));
   switch (op->code) {
-    case ORION_OP_transpose: return emit_transpose(b, op, &v, err);
-    case ORION_OP_slice_by_size: return emit_slice_by_size(b, op, &v, err);
-    case ORION_OP_reverse: return emit_reverse(b, op, &v, err);
+    case ORION_OP_transpose:
+      return emit_transpose(b, op, &v, err);
+    case ORION_OP_slice_by_size:
+      return emit_slice_by_size(b, op, &v, err);
+    case ORION_OP_reverse:
+      return emit_reverse(b, op, &v, err);
     case ORION_OP_slice_by_index:
-      if (!orion_cpu_ref_constant(b, orion_op_ref(op, "begin")) || !orion_cpu_ref_constant(b, orion_op_ref(op, "end"))) {
+      if (!orion_cpu_ref_constant(b, orion_op_ref(op, "begin")) ||
+          !orion_cpu_ref_constant(b, orion_op_ref(op, "end"))) {
         return orion_cpu_emit_generic(b, op, err);
       }
       ORION_TRY(slice(b, op, &v, &out, err));
@@ -309,7 +330,8 @@ orion_status orion_cpu_emit_view(orion_cpu_build *b, const orion_op *op, orion_e
       }
       orion_cpu_alias(b, op, 0, &out);
       return ORION_OK;
-    default: return emit_reshape(b, op, &v, err);
+    default:
+      return emit_reshape(b, op, &v, err);
   }
 }
 
@@ -334,7 +356,33 @@ orion_status orion_cpu_emit_split(orion_cpu_build *b, const orion_op *op, orion_
 
 // ---- joining --------------------------------------------------------------------------------------------------------
 
+// Equal elements for certain: the same value, or constants of equal contents.
+static bool same_ref(const orion_cpu_build *b, orion_ref x, orion_ref y) {
+  if (x == y) return true;
+  const orion_literal *l = orion_ref_literal(b->f, x), *m = orion_ref_literal(b->f, y);
+  return l && m && l->data && m->data && orion_type_equal(l->type, m->type) && orion_data_equal(l->data, m->data);
+}
+
+// Every layer of a model may join the same attention mask for itself; one is enough.
+static const orion_op *joined_before(orion_cpu_build *b, const orion_op *op) {
+  const orion_arg *values = orion_op_arg(op, "values");
+  if (!b->fuse || !values || op->code != ORION_OP_concat || b->values[op->results[0]].io) return NULL;
+  for (const orion_cpu_joined *j = b->joined; j; j = j->next) {
+    const orion_arg *other = orion_op_arg(j->op, "values");
+    bool same = other->n_refs == values->n_refs && same_ref(b, orion_op_ref(op, "axis"), orion_op_ref(j->op, "axis")) &&
+                same_ref(b, orion_op_ref(op, "interleave"), orion_op_ref(j->op, "interleave"));
+    for (uint32_t i = 0; same && i < values->n_refs; i++) same = same_ref(b, values->refs[i], other->refs[i]);
+    if (same) return j->op;
+  }
+  return NULL;
+}
+
 orion_status orion_cpu_emit_concat(orion_cpu_build *b, const orion_op *op, orion_error *err) {
+  const orion_op *twin = joined_before(b, op);
+  if (twin) {
+    orion_cpu_alias(b, op, 0, &b->values[twin->results[0]].view);
+    return ORION_OK;
+  }
   const orion_type *t = orion_cpu_result_type(b, op, 0);
   const orion_arg *values = orion_op_arg(op, "values");
   bool stack = op->code == ORION_OP_stack, interleave = false;
@@ -346,6 +394,12 @@ orion_status orion_cpu_emit_concat(orion_cpu_build *b, const orion_op *op, orion
   }
   if (!values) return ORION_FAIL(err, ORION_FORMAT, "argument values is missing");
   ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
+  if (!stack) {
+    orion_cpu_joined *j = ORION_ARENA_NEW(&b->scratch, orion_cpu_joined);
+    if (!j) return ORION_OOM(err, "plan");
+    *j = (orion_cpu_joined){b->joined, op};
+    b->joined = j;
+  }
   for (uint32_t i = 0; i < values->n_refs; i++) {
     orion_ref ref = values->refs[i];
     const orion_type *part = orion_ref_type(b->f, ref);

@@ -76,7 +76,8 @@ static void columns_piece(void *ctx, size_t begin, size_t end, int worker) {
     size_t n = d->inner - c < ORION_CPU_TILE ? d->inner - c : ORION_CPU_TILE;
     r->x->k->reduce_rows[d->r->op](tile, in + o * d->n * d->inner + c, d->inner, d->n, n);
     finish(r->x->k, d, tile, n);
-    orion_cpu_store(r->x->k, out->dtype, r->x->base[out->buffer], out->offset + (int64_t)(o * d->inner + c), 1, tile, n);
+    orion_cpu_store(r->x->k, out->dtype, r->x->base[out->buffer], out->offset + (int64_t)(o * d->inner + c), 1, tile,
+                    n);
   }
 }
 
@@ -129,7 +130,13 @@ orion_status orion_cpu_emit_reduce(orion_cpu_build *b, const orion_op *op, orion
   ORION_TRY(orion_cpu_to_f32(b, &in, err));
   ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
   size_t row = d->r->exponent ? d->n : ORION_CPU_TILE;
-  orion_cpu_step step = {.run = run_reduce, .kind = ORION_CPU_REDUCE, .n_in = 1, .in = &in, .n_out = 1, .out = &out,
-                         .data = d, .scratch = row * sizeof(float)};
+  orion_cpu_step step = {.run = run_reduce,
+                         .kind = ORION_CPU_REDUCE,
+                         .n_in = 1,
+                         .in = &in,
+                         .n_out = 1,
+                         .out = &out,
+                         .data = d,
+                         .scratch = row * sizeof(float)};
   return orion_cpu_add_step(b, &step, err);
 }

@@ -22,8 +22,10 @@ orion_status orion_cpu_rows_last(orion_cpu_build *b, const bool *last, orion_cpu
   out->stride = 1;
   for (int i = p.rank - 1; i >= out->rank; i--) {
     if (p.dims[i] != 1) {
-      if (out->n == 1) out->stride = p.strides[i];
-      else even = even && p.strides[i] == next;
+      if (out->n == 1)
+        out->stride = p.strides[i];
+      else
+        even = even && p.strides[i] == next;
       next = p.strides[i] * p.dims[i];
     }
     out->n *= (size_t)p.dims[i];
@@ -49,7 +51,7 @@ typedef struct rows_step {
   orion_cpu_rows in, out;
   orion_cpu_row_kernel kernel;
   float epsilon;
-  int gamma, beta;            // inputs, or -1
+  int gamma, beta;  // inputs, or -1
 } rows_step;
 
 typedef struct rows_run {
@@ -77,9 +79,15 @@ static void rows_piece(void *ctx, size_t begin, size_t end, int worker) {
     }
     float *dst = direct ? (float *)x->base[out->buffer] + to : tile;
     switch (d->kernel) {
-      case ORION_CPU_SOFTMAX: x->k->softmax(dst, row, n); break;
-      case ORION_CPU_LAYER_NORM: x->k->layer_norm(dst, row, gamma, beta, d->epsilon, n); break;
-      case ORION_CPU_RMS_NORM: x->k->rms_norm(dst, row, gamma, d->epsilon, n); break;
+      case ORION_CPU_SOFTMAX:
+        x->k->softmax(dst, row, n);
+        break;
+      case ORION_CPU_LAYER_NORM:
+        x->k->layer_norm(dst, row, gamma, beta, d->epsilon, n);
+        break;
+      case ORION_CPU_RMS_NORM:
+        x->k->rms_norm(dst, row, gamma, d->epsilon, n);
+        break;
     }
     if (!direct) orion_cpu_store(x->k, out->dtype, x->base[out->buffer], to, d->out.stride, dst, n);
   }
@@ -116,8 +124,14 @@ static orion_status add_rows(orion_cpu_build *b, const orion_op *op, const bool 
     for (int i = d->in.rank; i < packed.rank; i++) order[i] = true;
     ORION_TRY(orion_cpu_rows_last(b, order, &out, &d->out, false, err));
   }
-  orion_cpu_step step = {.run = run_rows, .kind = ORION_CPU_ROWS, .n_in = n_in, .in = in, .n_out = 1, .out = &out,
-                         .data = d, .scratch = d->in.n * sizeof(float)};
+  orion_cpu_step step = {.run = run_rows,
+                         .kind = ORION_CPU_ROWS,
+                         .n_in = n_in,
+                         .in = in,
+                         .n_out = 1,
+                         .out = &out,
+                         .data = d,
+                         .scratch = d->in.n * sizeof(float)};
   ORION_TRY(orion_cpu_add_step(b, &step, err));
   if (!copied) return ORION_OK;
   orion_cpu_view to = result;
@@ -149,14 +163,16 @@ orion_status orion_cpu_emit_layer_norm(orion_cpu_build *b, const orion_op *op, o
   uint32_t n = 1;
   ORION_TRY(orion_cpu_arg(b, op, "x", &in[0], err));
   ORION_TRY(orion_cpu_axes(b, op, "axes", in[0].rank, last, err));
-  if (!orion_op_float(b->f, op, "epsilon", &epsilon)) return ORION_FAIL(err, ORION_UNSUPPORTED, "epsilon must be constant");
+  if (!orion_op_float(b->f, op, "epsilon", &epsilon))
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "epsilon must be constant");
   bool gamma = orion_cpu_has(op, "gamma"), beta = orion_cpu_has(op, "beta");
   if (gamma) ORION_TRY(orion_cpu_arg_f32(b, op, "gamma", &in[n++], err));
   if (beta) ORION_TRY(orion_cpu_arg_f32(b, op, "beta", &in[n++], err));
   size_t width = 1;
   for (int i = 0; i < in[0].rank; i++) width *= last[i] ? (size_t)in[0].dims[i] : 1;
   for (uint32_t i = 1; i < n; i++) {
-    if (orion_cpu_elements(&in[i]) != width) return ORION_FAIL(err, ORION_FORMAT, "gamma or beta does not fit the axes");
+    if (orion_cpu_elements(&in[i]) != width)
+      return ORION_FAIL(err, ORION_FORMAT, "gamma or beta does not fit the axes");
   }
   return add_rows(b, op, last, ORION_CPU_LAYER_NORM, (float)epsilon, in, n, gamma, beta, err);
 }

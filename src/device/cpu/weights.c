@@ -1,5 +1,5 @@
-// Packing constants. Most are a leaf (bytes of a mapped file) under casts and a transpose, possibly several joined: those
-// go from the leaf's memory straight into panels. Anything else is read through the lazy node in blocks of rows.
+// Packing constants. Most are a leaf (bytes of a mapped file) under casts and a transpose, possibly several joined:
+// those go from the leaf's memory straight into panels. Anything else is read through the lazy node in blocks of rows.
 // Blocks are packed by all threads; the file's pages are then given back, so that a model is not in memory twice.
 #include "device/cpu/weights.h"
 
@@ -23,11 +23,11 @@ typedef struct packing {
   orion_cpu_weights *w;
   const orion_cpu_weight_key *key;
   void *dst;
-  const orion_data *part;      // read now; equals key->data or one of its joined parts
-  bool flip;                   // part's rows are columns of the matrix
-  size_t row, col;             // where part begins within the matrix
-  size_t part_rows, part_cols; // as seen by the matrix
-  size_t skip;                 // first row of the part (as stored) to use
+  const orion_data *part;       // read now; equals key->data or one of its joined parts
+  bool flip;                    // part's rows are columns of the matrix
+  size_t row, col;              // where part begins within the matrix
+  size_t part_rows, part_cols;  // as seen by the matrix
+  size_t skip;                  // first row of the part (as stored) to use
   atomic_int status;
 } packing;
 
@@ -85,7 +85,8 @@ static orion_status pack_read_rows(packing *p, size_t begin, size_t end, orion_e
   orion_status status = orion_data_read(p->part, key->dtype, r0, r1 - r0, block, err);
   if (status == ORION_OK) {
     p->w->k->pack(p->dst, kernel_type(key->dtype), key->rows, key->cols, (uint8_t *)block + lead * w,
-                  kernel_type(key->dtype), p->part_cols, 1, p->row + begin, p->row + end, p->col, p->col + p->part_cols);
+                  kernel_type(key->dtype), p->part_cols, 1, p->row + begin, p->row + end, p->col,
+                  p->col + p->part_cols);
   }
   orion_free_aligned(p->w->allocator, block, count * w, ORION_ALIGN_CACHE);
   return status;

@@ -9,9 +9,9 @@ typedef struct orion_cpu_weight {
   struct orion_cpu_weight *next;
   orion_cpu_weight_key key;
   size_t uses;
-  void *memory;        // owned, unless borrowed
+  void *memory;  // owned, unless borrowed
   size_t bytes;
-  bool borrowed;       // the constant's own bytes
+  bool borrowed;  // the constant's own bytes
 } orion_cpu_weight;
 
 enum { ORION_CPU_WEIGHT_BUCKETS = 256 };

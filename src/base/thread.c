@@ -1,5 +1,9 @@
 // Workers wait for a new epoch, first spinning briefly (a decode step hands out work every few microseconds), then
-// asleep on a condition variable. Pieces are taken from one atomic counter; who takes which does not matter to results.
+// asleep on a condition variable. Who takes which piece does not matter to results.
+//
+// Pieces are taken from one atomic ticket that holds a turn and the next piece. The caller waits for the pieces that were
+// taken, not for the workers: one that the system has not scheduled yet costs nothing, and when it comes late, its ticket
+// is of another turn and it takes nothing.
 #include "base/thread.h"
 
 #include <pthread.h>
@@ -28,9 +32,10 @@ struct orion_pool {
   atomic_uint epoch;     // changes when there is work
   atomic_int sleepers;
   atomic_bool stop;
-  atomic_size_t next;    // first index not yet taken
-  atomic_int running;    // workers that have not finished this epoch
-  size_t n, grain;
+  atomic_uint_fast64_t ticket;  // turn << 32 | next piece; a turn lasts for one parallel_for
+  atomic_uint_fast32_t pieces;  // of this turn
+  atomic_uint_fast32_t done;
+  size_t n, grain;       // these four are stable while a piece is taken and not done
   orion_range_fn fn;
   void *ctx;
 };
@@ -57,10 +62,16 @@ int orion_cpu_count(void) {
 
 static void take_pieces(orion_pool *pool, int index) {
   for (;;) {
-    size_t begin = atomic_fetch_add_explicit(&pool->next, pool->grain, memory_order_relaxed);
-    if (begin >= pool->n) return;
-    size_t end = pool->n - begin > pool->grain ? begin + pool->grain : pool->n;
+    uint_fast64_t ticket = atomic_load_explicit(&pool->ticket, memory_order_acquire);
+    uint32_t piece = (uint32_t)ticket;
+    if (piece >= atomic_load_explicit(&pool->pieces, memory_order_acquire)) return;
+    if (!atomic_compare_exchange_strong_explicit(&pool->ticket, &ticket, ticket + 1, memory_order_acq_rel,
+                                                 memory_order_relaxed)) {
+      continue;
+    }
+    size_t begin = piece * pool->grain, end = pool->n - begin > pool->grain ? begin + pool->grain : pool->n;
     pool->fn(pool->ctx, begin, end, index);
+    atomic_fetch_add_explicit(&pool->done, 1, memory_order_release);
   }
 }
 
@@ -88,7 +99,6 @@ static void *worker_main(void *arg) {
     seen = atomic_load_explicit(&pool->epoch, memory_order_acquire);
     if (atomic_load(&pool->stop)) return NULL;
     take_pieces(pool, w->index);
-    atomic_fetch_sub_explicit(&pool->running, 1, memory_order_release);
   }
 }
 
@@ -143,10 +153,10 @@ void orion_pool_destroy(orion_pool *pool) {
 
 int orion_pool_threads(const orion_pool *pool) { return pool ? pool->threads : 1; }
 
-static void wait_for_workers(orion_pool *pool) {
+static void wait_for_pieces(orion_pool *pool, size_t pieces) {
   double start = orion_now();
-  while (atomic_load_explicit(&pool->running, memory_order_acquire) != 0) {
-    for (int i = 0; i < SPIN_TURNS && atomic_load_explicit(&pool->running, memory_order_acquire) != 0; i++) cpu_relax();
+  while (atomic_load_explicit(&pool->done, memory_order_acquire) != pieces) {
+    for (int i = 0; i < SPIN_TURNS && atomic_load_explicit(&pool->done, memory_order_acquire) != pieces; i++) cpu_relax();
     if (orion_now() - start > SPIN_SECONDS) sched_yield();
   }
 }
@@ -158,13 +168,23 @@ void orion_parallel_for(orion_pool *pool, size_t n, size_t grain, orion_range_fn
     for (size_t begin = 0; begin < n; begin += grain) fn(ctx, begin, n - begin > grain ? begin + grain : n, 0);
     return;
   }
+  size_t pieces = (n - 1) / grain + 1;
+  if (pieces >= UINT32_MAX) {  // absurdly fine: coarser pieces, still multiples of the grain
+    grain *= pieces / UINT32_MAX + 1;
+    pieces = (n - 1) / grain + 1;
+  }
+  // A late worker may hold a ticket of the last turn, beyond its last piece. It must not see that ticket as one of the
+  // new, larger number of pieces: the old turn is closed before the new one is described, and opened after.
+  uint_fast64_t turn = (atomic_load_explicit(&pool->ticket, memory_order_relaxed) >> 32) + 1;
+  atomic_store_explicit(&pool->ticket, turn << 32 | UINT32_MAX, memory_order_release);
   pool->n = n;
   pool->grain = grain;
   pool->fn = fn;
   pool->ctx = ctx;
-  atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-  atomic_store_explicit(&pool->running, pool->started, memory_order_relaxed);
+  atomic_store_explicit(&pool->done, 0, memory_order_relaxed);
+  atomic_store_explicit(&pool->pieces, (uint_fast32_t)pieces, memory_order_release);
+  atomic_store_explicit(&pool->ticket, (turn + 1) << 32, memory_order_release);
   publish(pool);
   take_pieces(pool, 0);
-  wait_for_workers(pool);
+  wait_for_pieces(pool, pieces);
 }

@@ -2,8 +2,8 @@
 
 static const orion_generic_op *find(orion_opcode code) {
   static const orion_generic_op *const tables[] = {
-      orion_generic_elementwise, orion_generic_move, orion_generic_index,
-      orion_generic_misc,        orion_generic_norm, orion_generic_quant,
+      orion_generic_elementwise, orion_generic_move,  orion_generic_index,    orion_generic_misc,
+      orion_generic_norm,        orion_generic_quant, orion_generic_products,
   };
   for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
     for (const orion_generic_op *o = tables[t]; o->run; o++) {

@@ -30,7 +30,7 @@ typedef struct orion_generic_op {
 
 // Each file of operations gives its rows; the table is their union (generic.c).
 extern const orion_generic_op orion_generic_elementwise[], orion_generic_move[], orion_generic_index[],
-    orion_generic_misc[], orion_generic_norm[], orion_generic_quant[];
+    orion_generic_misc[], orion_generic_norm[], orion_generic_quant[], orion_generic_products[];
 
 // Element access for run functions.
 static inline double orion_generic_get(const orion_cpu_exec *x, const orion_cpu_view *v, size_t i) {

@@ -7,6 +7,8 @@ orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code) {
       return orion_cpu_emit_linear;
     case ORION_OP_matmul:
       return orion_cpu_emit_linear;
+    case ORION_OP_einsum:
+      return orion_cpu_emit_einsum;
     case ORION_OP_conv:
       return orion_cpu_emit_conv;
     case ORION_OP_scaled_dot_product_attention:

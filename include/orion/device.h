@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "orion/alloc.h"
+#include "orion/program.h"
 #include "orion/status.h"
 
 #ifdef __cplusplus
@@ -21,8 +22,6 @@ extern "C" {
 #define ORION_DEVICE_API 1     ///< version of the contract below
 #define ORION_SURFACE_RANK 8   ///< dimensions of a surface at most
 
-typedef struct orion_program orion_program;
-typedef struct orion_findings orion_findings;
 typedef struct orion_device orion_device;
 typedef struct orion_executable orion_executable;
 typedef struct orion_surface orion_surface;

@@ -6,12 +6,12 @@
 #include <stdint.h>
 
 #include "orion/device.h"
+#include "orion/model.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef struct orion_model orion_model;
 typedef struct orion_session orion_session;
 
 typedef struct orion_session_options {

@@ -57,3 +57,27 @@ bool orion_findings_fatal(const orion_findings *l) {
   }
   return false;
 }
+
+// ---- the public face ----
+
+orion_status orion_findings_create(const orion_allocator *a, orion_findings **out, orion_error *err) {
+  orion_findings *l = orion_alloc(a, 1, sizeof *l);
+  if (!l) return ORION_OOM(err, "findings");
+  orion_findings_init(l, a);
+  *out = l;
+  return ORION_OK;
+}
+
+void orion_findings_destroy(orion_findings *l) {
+  if (!l) return;
+  const orion_allocator *a = l->arena.allocator;
+  orion_findings_deinit(l);
+  orion_free(a, l, 1, sizeof *l);
+}
+
+size_t orion_findings_count(const orion_findings *l) { return l->n; }
+
+void orion_findings_get(const orion_findings *l, size_t index, orion_finding_info *out) {
+  const orion_finding *f = &l->items[index];
+  *out = (orion_finding_info){f->rule, f->fatal, f->loc.line, f->loc.column, f->value, f->message, f->way_out};
+}

@@ -33,12 +33,12 @@ typedef struct orion_finding {
   const char *way_out;    // may be NULL
 } orion_finding;
 
-typedef struct orion_findings {
+struct orion_findings {
   orion_arena arena;
   orion_finding *items;
   size_t n, cap;
   bool failed;            // out of memory while adding
-} orion_findings;
+};
 
 void orion_findings_init(orion_findings *l, const orion_allocator *a);
 void orion_findings_deinit(orion_findings *l);

@@ -19,6 +19,7 @@
 #include "ir/data.h"
 #include "ir/dtype.h"
 #include "ir/opcode.h"
+#include "orion/program.h"
 
 #define ORION_MAX_RANK 8
 #define ORION_DIM_UNKNOWN (-1)  // "?" in the text
@@ -152,7 +153,7 @@ typedef struct orion_function {
   size_t n_names, cap_names;
 } orion_function;
 
-typedef struct orion_program {
+struct orion_program {
   const orion_allocator *allocator;
   orion_arena arena;
   orion_data_store *data;                    // keeps the constants alive; shared, reference counted
@@ -162,7 +163,7 @@ typedef struct orion_program {
   size_t n_attrs;
   orion_function **functions;
   size_t n_functions, cap_functions;
-} orion_program;
+};
 
 // ---- making and taking apart ----------------------------------------------------------------------------------------
 
@@ -170,7 +171,6 @@ typedef struct orion_program {
 // the program shares it.
 orion_status orion_program_create(const orion_allocator *a, orion_data_store *data, orion_program **out,
                                   orion_error *err);
-void orion_program_destroy(orion_program *p);  // NULL is ignored
 orion_status orion_program_clone(const orion_program *p, orion_program **out, orion_error *err);  // shares constants
 orion_function *orion_program_function(const orion_program *p, const char *name);  // NULL if absent
 orion_status orion_program_add_function(orion_program *p, const char *name, const char *opset, orion_function **out,

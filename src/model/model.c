@@ -87,3 +87,14 @@ orion_status orion_model_embed(const orion_model *m, int64_t token, int64_t posi
   ORION_TRY(orion_data_read(m->embedding, ORION_FP32, (size_t)token, 1, out, err));
   return m->positions ? add_row(m, m->positions, position, out, err) : ORION_OK;
 }
+
+void orion_model_describe(const orion_model *m, orion_model_info *out) {
+  const orion_config *c = &m->config;
+  *out = (orion_model_info){.type = c->model_type, .tokenizer = m->dir, .vocab = c->vocab, .context = c->context,
+                            .dim = c->dim, .hidden = c->hidden, .layers = c->layers, .heads = c->heads,
+                            .kv_heads = c->kv_heads, .head_dim = c->head_dim, .file_bytes = m->file_bytes};
+  out->parameters = orion_config_parameters(c);
+  out->bos = (int32_t)c->bos;
+  out->n_eos = c->n_eos;
+  for (int i = 0; i < c->n_eos; i++) out->eos[i] = (int32_t)c->eos[i];
+}

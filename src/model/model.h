@@ -7,6 +7,7 @@
 #define ORION_MODEL_MODEL_H
 
 #include "ir/ir.h"
+#include "orion/model.h"
 
 typedef enum orion_family { ORION_FAMILY_GPT2, ORION_FAMILY_LLAMA } orion_family;
 typedef enum orion_activation { ORION_ACT_GELU_TANH, ORION_ACT_GELU_ERF, ORION_ACT_SILU, ORION_ACT_RELU } orion_activation;
@@ -43,7 +44,7 @@ typedef struct orion_layer_weights {      // absent ones are NULL; Q = heads*hea
   const orion_data *gate, *gate_bias, *up, *up_bias, *down, *down_bias;  // [hidden,dim] [hidden,dim] [dim,hidden]
 } orion_layer_weights;
 
-typedef struct orion_model {
+struct orion_model {
   const orion_allocator *allocator;
   orion_config config;
   orion_data_store *data;
@@ -55,11 +56,9 @@ typedef struct orion_model {
   uint64_t file_bytes;                    // size of the weight files
   char *path;                             // as given
   char *dir;                              // directory where a tokenizer may be found
-} orion_model;
+};
 
-// A Hugging Face directory (config.json; model.safetensors or its shards by index), or a llama2.c FILE.bin.
-orion_status orion_model_open(const orion_allocator *a, const char *path, orion_model **out, orion_error *err);
-void orion_model_close(orion_model *m);  // NULL is ignored; programs built from it may live on (they share its data)
+// orion_model_open and orion_model_close: orion/model.h. Programs built from a model may outlive it: they share its data.
 
 // config.json's text to a checked configuration. `name` is for messages.
 orion_status orion_config_parse(const char *json, size_t n, const char *name, orion_config *out, orion_error *err);

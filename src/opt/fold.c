@@ -171,7 +171,7 @@ static const orion_literal *fold_concat(orion_rewrite *r, const orion_op *op, co
   if (!orion_op_int(r->f, op, "axis", &axis) || !orion_op_bool(r->f, op, "interleave", &interleave) || interleave) return NULL;
   if (!result_bytes(type, &total) || width == 0) return NULL;
   if (axis < 0) axis += type->rank;
-  view v;
+  view v = {0};
   for (uint32_t i = 0; i < values->n_refs; i++) {
     if (!take(r, values->refs[i], &v) || v.dtype != type->dtype || v.rank > type->rank) return NULL;
   }

@@ -233,3 +233,10 @@ orion_status orion_target_check(const orion_target *t, orion_program *p, orion_f
   }
   return out->failed ? ORION_OOM(err, "check") : ORION_OK;
 }
+
+orion_status orion_program_check(orion_program *p, const char *target, orion_findings *list, orion_error *err) {
+  const orion_target *t = orion_target_find(target);
+  if (!t) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
+  ORION_TRY(orion_verify(p, list, err));
+  return orion_findings_fatal(list) ? ORION_OK : orion_target_check(t, p, list, err);
+}

@@ -160,6 +160,7 @@ orion_status orion_cpu_emit_view(orion_cpu_build *b, const orion_op *op, orion_e
 orion_status orion_cpu_emit_split(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_concat(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_einsum(orion_cpu_build *b, const orion_op *op, orion_error *err);
+orion_status orion_cpu_emit_lstm(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_gather(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_elementwise(orion_cpu_build *b, const orion_op *op, orion_error *err);
 bool orion_cpu_generic_has(orion_opcode code);

@@ -7,6 +7,8 @@ orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code) {
       return orion_cpu_emit_linear;
     case ORION_OP_matmul:
       return orion_cpu_emit_linear;
+    case ORION_OP_lstm:
+      return orion_cpu_emit_lstm;
     case ORION_OP_einsum:
       return orion_cpu_emit_einsum;
     case ORION_OP_conv:

@@ -70,6 +70,9 @@ orion_status orion_model_random(const orion_allocator *a, const orion_config *co
 // Writes model.safetensors (dtype fp16, fp32 or bf16) and config.json into a directory, atomically, under Hugging Face names.
 orion_status orion_model_save(const orion_model *m, const char *dir, orion_dtype dtype, orion_error *err);
 
+// ORION_NUMERIC naming the first weight that is NaN or infinite once it is of type `dtype` (fp16 or fp32).
+orion_status orion_model_check_weights(const orion_model *m, orion_dtype dtype, orion_error *err);
+
 // Row `token` of the embedding plus, where positions are learned, row `position`; fp32 [dim]. Range-checked.
 orion_status orion_model_embed(const orion_model *m, int64_t token, int64_t position, float *out, orion_error *err);
 // Rotary cosines and sines of one position, fp32 [head_dim/2] each.

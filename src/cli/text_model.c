@@ -6,7 +6,9 @@
 static orion_status open_tokenizer(const cli_args *a, bool need, text_model *out, orion_error *err) {
   const char *path = cli_text(a, "tokenizer", NULL);
   orion_tokenizer_options options = {.struct_size = sizeof options};
-  if (out->model->config.vocab <= INT32_MAX) options.vocab_size = (int32_t)out->model->config.vocab;
+  // A llama2.c tokenizer does not say how many tokens it has. One that was asked for is cut to the model's vocabulary;
+  // one that merely lies beside the model must fit by itself.
+  if (path && out->model->config.vocab <= INT32_MAX) options.vocab_size = (int32_t)out->model->config.vocab;
   orion_status status = orion_tokenizer_open(NULL, path ? path : out->model->dir, &options, &out->tokenizer, err);
   if (status == ORION_NOT_FOUND && !path) {
     if (!need) return ORION_OK;
@@ -14,9 +16,16 @@ static orion_status open_tokenizer(const cli_args *a, bool need, text_model *out
                       out->model->dir);
   }
   if (status != ORION_OK) return status;
-  if (orion_tokenizer_vocab_size(out->tokenizer) > out->model->config.vocab) {
-    cli_warn("the tokenizer has %d tokens, the model %lld", orion_tokenizer_vocab_size(out->tokenizer),
-             (long long)out->model->config.vocab);
+  int32_t tokens = orion_tokenizer_vocab_size(out->tokenizer);
+  if (tokens > out->model->config.vocab && !path) {
+    orion_tokenizer_close(out->tokenizer);
+    out->tokenizer = NULL;
+    if (!need) return ORION_OK;
+    return ORION_FAIL(err, ORION_NOT_FOUND, "%s: the tokenizer beside the model has %d tokens, the model %lld (give --tokenizer)",
+                      out->model->dir, tokens, (long long)out->model->config.vocab);
+  }
+  if (tokens > out->model->config.vocab) {
+    cli_warn("the tokenizer has %d tokens, the model %lld", tokens, (long long)out->model->config.vocab);
   }
   return orion_token_encoder_create(NULL, out->tokenizer, &out->encoder, err);
 }

@@ -37,8 +37,7 @@ static void track(orion_rewrite *r) {
   }
 }
 
-static void drop_use(orion_rewrite *r, orion_ref ref) {
-  if (orion_ref_is_literal(ref)) return;
+static void drop_use(orion_rewrite *r, orion_value_id ref) {
   orion_rewrite_value *v = &r->values[ref];
   if (v->uses && --v->uses) return;
   if (!ORION_GROW(r->ctx->allocator, &r->dead, &r->cap_dead, r->n_dead + 1)) {
@@ -50,7 +49,10 @@ static void drop_use(orion_rewrite *r, orion_ref ref) {
 
 static void drop_args(orion_rewrite *r, const orion_op *op) {
   for (uint32_t a = 0; a < op->n_args; a++) {
-    for (uint32_t i = 0; i < op->args[a].n_refs; i++) drop_use(r, op->args[a].refs[i]);
+    for (uint32_t i = 0; i < op->args[a].n_refs; i++) {
+      orion_ref ref = op->args[a].refs[i];
+      if (!orion_ref_is_literal(ref)) drop_use(r, resolve(r, ref));  // an operation not visited yet may name old values
+    }
   }
 }
 
@@ -123,7 +125,7 @@ void orion_rewrite_set_arg(orion_rewrite *r, orion_op_id id, const char *name, o
   } else if (!orion_ref_is_literal(ref)) {
     r->values[ref].uses++;
   }
-  if (old != ORION_NONE) drop_use(r, old);
+  if (old != ORION_NONE && !orion_ref_is_literal(old)) drop_use(r, resolve(r, old));
   remove_dead(r);
 }
 

@@ -207,7 +207,7 @@ static const float *channel_scales(orion_rewrite *r, orion_ref ref, int from_end
 }
 
 static bool is_channel_vector(orion_rewrite *r, orion_ref ref, int from_end, int64_t n) {
-  const orion_type *t = orion_ref_type(r->f, ref);
+  const orion_type *t;
   const orion_data *d = orion_rewrite_data(r, ref, &t);
   return d && d->rows == (size_t)n && d->cols == 1 && t->rank >= from_end && t->dims[t->rank - from_end] == n;
 }

@@ -94,7 +94,7 @@ static double distance(const outputs *a, const outputs *b) {
 static void check(const orion_model *m, const char *name, const char *target, const orion_graph_spec *spec) {
   outputs off = run(m, target, spec, ""), on = run(m, target, spec, NULL);
   double d = distance(&off, &on), bound = spec->compute == ORION_FP16 ? 4e-3 : 1e-6;
-  print_message("%s %s %s T=%d S=%d: %zu -> %zu operations, difference %.2e\n", name, target,
+  print_message("# %s %s %s T=%d S=%d: %zu -> %zu operations, difference %.2e\n", name, target,
                 spec->kind == ORION_GRAPH_BODY ? "body" : "head", (int)spec->tokens, (int)spec->past, off.ops, on.ops, d);
   assert_int_equal(on.n, off.n);
   assert_true(d <= bound);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "lower/lower_internal.h"
+#include "opt/uniform_io.h"
 
 bool orion_lowering_port(lowering *l, const char *logical, const char *name, bool input, orion_arrangement arrangement,
                          int64_t rows, int64_t cols, int64_t heads, int64_t first_col) {
@@ -49,6 +50,25 @@ static orion_status open_graph(lowering *l, orion_error *err) {
   return l->target->ane ? orion_open_channels(l, err) : orion_open_rows(l, err);
 }
 
+// The engine binds surfaces in the byte order of their names, and a value both returned and used inside may come back
+// wrong, so each part's inputs and outputs are made uniform once the cut has said what they are. Ports follow the names.
+static orion_status make_ios_uniform(orion_plan *plan, orion_error *err) {
+  for (size_t i = 0; i < plan->n_parts; i++) {
+    orion_part *part = &plan->parts[i];
+    orion_io_map map;
+    ORION_TRY(orion_uniform_io(part->program->functions[0], ORION_IO_OWN_VALUES | ORION_IO_SORTED_NAMES, &plan->arena, &map, err));
+    for (size_t p = 0; p < part->n_ports; p++) {
+      orion_port *port = &part->ports[p];
+      const char *to = NULL;
+      for (size_t k = 0; k < map.n && !to; k++) {
+        if (map.items[k].input == port->input && strcmp(map.items[k].from, port->name) == 0) to = map.items[k].to;
+      }
+      if (to) port->name = to;
+    }
+  }
+  return ORION_OK;
+}
+
 static orion_status verify_parts(const orion_plan *plan, orion_error *err) {
   for (size_t i = 0; i < plan->n_parts; i++) {
     orion_status status = orion_verify_ok(plan->parts[i].program, err);
@@ -81,7 +101,7 @@ orion_status orion_lower(orion_program *graph, const orion_lower_options *option
                                    .max_weight_bytes = t->max_weight_bytes};
   if ((status = orion_optimize(l.program, &limits, options->passes, err)) != ORION_OK) goto done;
   if ((status = orion_partition(&l, plan, err)) != ORION_OK) goto done;
-  if (t->ane && (status = orion_name_ios(plan, err)) != ORION_OK) goto done;
+  if (t->ane && (status = make_ios_uniform(plan, err)) != ORION_OK) goto done;
   status = verify_parts(plan, err);
 done:
   orion_free(graph->allocator, l.ports, l.cap_ports, sizeof *l.ports);

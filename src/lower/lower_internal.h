@@ -33,9 +33,6 @@ bool orion_lowering_port(lowering *l, const char *logical, const char *name, boo
 // Cuts l->program into the parts of `plan` (partition.c), which takes the programs over.
 orion_status orion_partition(lowering *l, orion_plan *plan, orion_error *err);
 
-// Gives inputs and outputs of each part names whose byte order is their order, and tells the ports (io_names.c).
-orion_status orion_name_ios(orion_plan *plan, orion_error *err);
-
 // The causal mask among T new positions, dims [.., T, T] of the given rank: 0 where they see each other, else
 // ORION_MASKED. Made once.
 orion_ref orion_lowering_causal(lowering *l, orion_dtype dtype, int64_t T, int rank);

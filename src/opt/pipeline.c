@@ -21,9 +21,11 @@ const orion_pass *orion_pass_find(const char *name) {
   return NULL;
 }
 
-// Small things first, so that the larger rewrites see constants and shapes in one form; dead code last, for the count.
+// Small things first, so that the larger rewrites see constants and shapes in one form. Scales fold before the joining, for
+// they belong to one of the joined only. Dead code last, for the count. On the cpu device joining does not pay, and
+// nothing needs cutting.
 const char *orion_default_pipeline(bool ane) {
-  return ane ? "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,dce"
+  return ane ? "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,join_conv,split_conv,sram,dce"
              : "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,dce";
 }
 

@@ -33,6 +33,8 @@ typedef struct orion_device_info {
   const char *numerics;    ///< one line: in what arithmetic results are computed
   const char *description; ///< one line for people
   int threads;             ///< host threads it uses
+  /// What of a chip family's arithmetic is not known and stands in by the nearest known; NULL-terminated, NULL: nothing.
+  const char *const *unknown;
 } orion_device_info;
 
 /// Shape and memory layout of one input or output. Row-major; rows (runs along the last axis) start every `row_bytes`.

@@ -17,6 +17,11 @@ static json_t *device_json(const char *name, const cli_args *a) {
   orion_device_describe(device, &info);
   json_t *object = json_pack("{s:s, s:b, s:s, s:s, s:s, s:i}", "name", info.name, "available", 1, "family", info.family,
                              "numerics", info.numerics, "description", info.description, "threads", info.threads);
+  if (info.unknown) {
+    json_t *unknown = json_array();
+    for (const char *const *line = info.unknown; *line; line++) json_array_append_new(unknown, json_string(*line));
+    json_object_set_new(object, "unknown", unknown);
+  }
   orion_device_close(device);
   return object;
 }
@@ -60,10 +65,21 @@ static void print_text(const json_t *devices, const json_t *targets) {
   }
 }
 
+// The chip families that the sim plays, as devices of their own.
+static void add_families(json_t *devices, const cli_args *a) {
+  for (const char *const *name = orion_target_names(); *name; name++) {
+    if (!orion_target_find(*name)->ane) continue;
+    char spec[32];
+    snprintf(spec, sizeof spec, "sim:%s", *name);
+    json_array_append_new(devices, device_json(spec, a));
+  }
+}
+
 static orion_status run(const cli_args *a, orion_error *err) {
   json_t *devices = json_array(), *targets = json_array();
   for (const char *const *name = orion_device_names(); *name; name++) {
     json_array_append_new(devices, device_json(*name, a));
+    if (strcmp(*name, "sim") == 0) add_families(devices, a);
   }
   for (const char *const *name = orion_target_names(); *name; name++) {
     json_array_append_new(targets, target_json(orion_target_find(*name)));

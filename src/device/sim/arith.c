@@ -115,6 +115,9 @@ static float ideal_binary(orion_opcode code, float x, float y) {
   }
 }
 
+static float ideal_divide(float x, float by) { return x / by; }
+static float ideal_narrow(double x) { return (float)x; }
+
 static void ideal_round(orion_dtype dtype, float *x, size_t n) {
   if (dtype == ORION_FP16) {
     for (size_t i = 0; i < n; i++) x[i] = orion_half_to_float(orion_float_to_half(x[i]));
@@ -130,10 +133,15 @@ const orion_sim_arith orion_sim_arith_ideal = {
     .unary = ideal_unary,
     .gelu = ideal_gelu,
     .binary = ideal_binary,
+    .divide = ideal_divide,
     .round = ideal_round,
+    .narrow = ideal_narrow,
 };
 
 const orion_sim_arith *orion_sim_arith_find(const char *family) {
+  for (size_t i = 0; i < sizeof orion_sim_arith_ane / sizeof *orion_sim_arith_ane; i++) {
+    if (strcmp(family, orion_sim_arith_ane[i].family) == 0) return &orion_sim_arith_ane[i];
+  }
   return strcmp(family, "ideal") == 0 ? &orion_sim_arith_ideal : NULL;
 }
 

@@ -24,6 +24,12 @@ static void take_memory(const orion_sim_executable *e, orion_sim_tensor *t) {
   t->data = NULL;
 }
 
+// Chip families hold no more than fp16.
+static void accept(const orion_sim_executable *e, orion_sim_tensor *t) {
+  const orion_sim_arith *arith = ((const orion_sim_device *)e->base.device)->arith;
+  if (arith->accept && orion_dtype_is_float(t->dtype)) arith->accept(t->dtype, t->f, t->n);
+}
+
 static orion_status read_constant(const orion_sim_executable *e, const orion_sim_constant *c, orion_error *err) {
   orion_sim_tensor *t = c->tensor;
   if (c->update) {
@@ -35,7 +41,9 @@ static orion_status read_constant(const orion_sim_executable *e, const orion_sim
     return ORION_OK;
   }
   orion_dtype as = orion_dtype_is_float(t->dtype) ? ORION_FP32 : ORION_INT32;
-  return orion_data_read(c->data, as, 0, c->data->rows, t->data, err);
+  ORION_TRY(orion_data_read(c->data, as, 0, c->data->rows, t->data, err));
+  accept(e, t);
+  return ORION_OK;
 }
 
 // ---- sharing ----
@@ -177,6 +185,7 @@ orion_status orion_sim_constants_update(orion_sim_executable *e, const char *nam
       to.i[i] = v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v;
     }
   }
+  accept(e, &to);
   if (!c->folded) return ORION_OK;
   if (c->kept) memcpy(t->data, c->update, t->n * 4);
   return fold(e, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "device/sim/sim.h"
+#include "device/sim/winograd.h"
 
 typedef struct geometry {
   int64_t in[3], out[3], k[3], step[3], dilation[3], before[3], after[3];
@@ -83,9 +84,21 @@ static bool is_pointwise(const geometry *g) {
 
 static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
+// Is this a convolution that m5 and m6 do in another way? (Seen for square 3x3 kernels; where else is not known.)
+static bool is_winograd(const orion_sim_op *op, const geometry *g, int spatial) {
+  if (!op->arith->winograd || spatial != 2 || orion_sim_int(op, "groups") != 1) return false;
+  for (int d = 1; d < 3; d++) {
+    if (g->k[d] != 3 || g->step[d] != 1 || g->dilation[d] != 1) return false;
+  }
+  return true;
+}
+
 size_t orion_sim_scratch_conv(const orion_sim_op *op, int threads) {
   const orion_sim_tensor *w = orion_sim_in(op, "weight");
   geometry g = geometry_of(op, w->dims + 2, w->rank - 2, false);
+  if (is_winograd(op, &g, w->rank - 2)) {
+    return orion_sim_winograd_scratch((size_t)w->dims[0], (size_t)w->dims[1], g.out[2]);
+  }
   size_t depth = (size_t)(w->dims[1] * g.k_all);
   return is_pointwise(&g) ? 0 : depth * min_size((size_t)g.out_all, PANEL) * sizeof(float);
 }
@@ -119,6 +132,16 @@ static void conv_rows(void *ctx, size_t begin, size_t end, int worker) {
   }
 }
 
+// A pointwise convolution of one channel runs on the elementwise unit of the ANE, whose range is wider.
+static void scale_channel(const orion_sim_ctx *c, const conv_job *j, const orion_sim_tensor *x, size_t outs, float *y) {
+  size_t all = (size_t)j->g.out_all;
+  for (size_t i = 0; i < (size_t)x->dims[0] * outs * all; i++) {
+    size_t o = i / all % outs;
+    y[i] = c->arith->binary(ORION_OP_mul, x->f[i / all / outs * all + i % all], j->weight[o]);
+    if (j->bias) y[i] = c->arith->binary(ORION_OP_add, y[i], j->bias[o]);
+  }
+}
+
 ORION_SIM_RUN(orion_sim_run_conv) {
   const orion_sim_tensor *x = orion_sim_in(op, "x"), *w = orion_sim_in(op, "weight"), *bias = orion_sim_in(op, "bias");
   orion_sim_tensor *y = op->out[0];
@@ -126,6 +149,18 @@ ORION_SIM_RUN(orion_sim_run_conv) {
   conv_job j = {.arith = c->arith, .g = geometry_of(op, w->dims + 2, w->rank - 2, false), .panel = c->scratch};
   j.depth = ins * (size_t)j.g.k_all;
   bool pointwise = is_pointwise(&j.g);
+  if (is_winograd(op, &j.g, w->rank - 2)) {
+    const orion_sim_winograd wino = {w->f, bias ? bias->f : NULL, ins, outs, j.g.in[1], j.g.in[2], j.g.out[1],
+                                     j.g.out[2], j.g.before[1], j.g.before[2]};
+    orion_sim_winograd_run(c, &wino, (size_t)x->dims[0], x->f, y->f);
+    return ORION_OK;
+  }
+  if (c->arith->ane && pointwise && groups == 1 && ins == 1) {
+    j.weight = w->f;
+    j.bias = bias ? bias->f : NULL;
+    scale_channel(c, &j, x, outs, y->f);
+    return ORION_OK;
+  }
   size_t all = (size_t)j.g.out_all, block = pointwise ? all : min_size(all, PANEL);
   for (size_t s = 0; s < (size_t)x->dims[0] * groups; s++) {
     size_t group = s % groups;

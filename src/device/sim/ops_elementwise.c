@@ -180,14 +180,16 @@ ORION_SIM_RUN(orion_sim_run_binary) {
   const orion_sim_tensor *x = orion_sim_in(op, "x"), *y = orion_sim_in(op, "y");
   orion_sim_tensor *z = op->out[0];
   if (!z->n) return ORION_OK;
-  bool floats = orion_dtype_is_float(z->dtype);
+  bool floats = orion_dtype_is_float(z->dtype), by_constant = op->code == ORION_OP_real_div && y->constant && y->n == 1;
   size_t done = 0;
   rows r;
   rows_start(&r, z, 2, (const orion_sim_tensor *[]){x, y});
   do {
     for (size_t i = 0; i < r.n; i++, done++) {
       int64_t a = r.at[0] + (int64_t)i * r.step[0], b = r.at[1] + (int64_t)i * r.step[1];
-      if (floats) {
+      if (floats && by_constant) {
+        z->f[done] = c->arith->divide(x->f[a], y->f[0]);
+      } else if (floats) {
         z->f[done] = c->arith->binary(op->code, x->f[a], y->f[b]);
       } else {
         z->i[done] = wrap(z->dtype, binary_int(op->code, x->i[a], y->i[b]));

@@ -20,7 +20,8 @@ ORION_SIM_RUN(orion_sim_run_quantize) {
   const orion_sim_tensor *zero = orion_sim_in(op, "zero_point");
   orion_sim_lines l = lines_of_axis(op, x);
   for (size_t i = 0; i < x->n; i++) {
-    float q = rintf(c->arith->binary(ORION_OP_real_div, x->f[i], scale->f[channel_of(&l, scale, i)]));
+    float q = c->arith->divide(x->f[i], scale->f[channel_of(&l, scale, i)]);
+    q = c->arith->unary(ORION_OP_round, q, 0, 0);
     orion_sim_set(op->out[0], i, (double)q + (zero ? zero->i[channel_of(&l, zero, i)] : 0));
   }
   return ORION_OK;

@@ -97,7 +97,12 @@ ORION_SIM_RUN(orion_sim_run_reduce) {
   for (size_t i = 0; i < op->out[0]->n; i++) {
     size_t base = offset_of(g.n_kept, kept, g.kept_strides);
     double acc = walk(x, &g, base, op->code);
-    orion_sim_set(op->out[0], i, finish(op->code, acc, x, &g, base));
+    double v = finish(op->code, acc, x, &g, base);
+    if (orion_dtype_is_float(op->out[0]->dtype)) {
+      op->out[0]->f[i] = c->arith->narrow(v);
+    } else {
+      orion_sim_set(op->out[0], i, v);
+    }
     orion_sim_next(g.n_kept, g.kept_dims, kept);
   }
   return ORION_OK;
@@ -121,6 +126,7 @@ ORION_SIM_RUN(orion_sim_run_reduce_arg) {
 // ---- softmax ----
 
 typedef struct softmax_job {
+  const orion_sim_arith *arith;
   const float *x;
   float *y;
   orion_sim_lines l;
@@ -132,6 +138,10 @@ static void softmax_range(void *ctx, size_t begin, size_t end, int worker) {
   for (size_t i = begin; i < end; i++) {
     size_t base = i / inner * n * inner + i % inner;
     double top = -INFINITY, sum = 0;
+    if (j->arith->softmax) {
+      j->arith->softmax(j->x + base, j->y + base, n, inner);
+      continue;
+    }
     for (size_t k = 0; k < n; k++) {
       double v = j->x[base + k * inner];
       if (v > top || isnan(v)) top = v;
@@ -143,7 +153,7 @@ static void softmax_range(void *ctx, size_t begin, size_t end, int worker) {
 
 ORION_SIM_RUN(orion_sim_run_softmax) {
   const orion_sim_tensor *x = orion_sim_in(op, "x");
-  softmax_job j = {x->f, op->out[0]->f, orion_sim_lines_of(x, orion_sim_axis(op, "axis", x->rank))};
+  softmax_job j = {c->arith, x->f, op->out[0]->f, orion_sim_lines_of(x, orion_sim_axis(op, "axis", x->rank))};
   orion_parallel_for(c->pool, j.l.outer * j.l.inner, 8, softmax_range, &j);
   return ORION_OK;
 }

@@ -32,6 +32,7 @@ static orion_sim_constant *add_constant(planner *p, const char *name, const orio
   c->data = data;
   c->tensor = new_tensor(p, type);
   if (!c->name || !c->tensor) return NULL;
+  c->tensor->constant = true;
   p->e->n_constants++;
   return c;
 }
@@ -106,6 +107,7 @@ static orion_status resolve_op(planner *p, const orion_op *op, bool fold, size_t
                                orion_error *err) {
   const orion_op_info *info = orion_opcode_info(op->code);
   *out = (orion_sim_op){.code = op->code, .kernel = orion_sim_kernel_of(op->code)};
+  out->arith = ((const orion_sim_device *)p->e->base.device)->arith;
   out->name = orion_arena_strdup(p->arena, op->n_results ? p->f->values[op->results[0]].name : op->spelling);
   out->args = ORION_ARENA_ARRAY(p->arena, orion_sim_arg, info->n_args);
   out->out = ORION_ARENA_ARRAY(p->arena, orion_sim_tensor *, op->n_results);

@@ -28,7 +28,7 @@ static orion_status sim_open(const orion_allocator *a, const orion_device_option
   ORION_TRY(parse_rows(options, &row_align, err));
   const char *family = options->family ? options->family : "ideal";
   const orion_sim_arith *arith = orion_sim_arith_find(family);
-  if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal)", family);
+  if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal and m1 to m6)", family);
   orion_sim_device *d = orion_alloc_zero(a, 1, sizeof *d);
   if (!d) return ORION_OOM(err, "device sim");
   d->base = (orion_device){&orion_device_sim, a};
@@ -53,7 +53,9 @@ static void sim_describe(const orion_device *device, orion_device_info *out) {
   const orion_sim_device *d = (const orion_sim_device *)device;
   out->family = d->arith->family;
   out->numerics = d->arith->numerics;
-  out->description = "interprets programs operation by operation; the oracle for other devices";
+  out->description = d->arith->ane ? "interprets programs in the arithmetic of this chip family"
+                                   : "interprets programs operation by operation; the oracle for other devices";
+  out->unknown = d->arith->unknown;
   out->threads = orion_pool_threads(d->pool);
 }
 
@@ -141,6 +143,7 @@ static orion_status sim_run(orion_executable *base, orion_surface *const *surfac
   for (size_t i = 0; i < base->n_inputs; i++) {
     if (orion_dtype_is_float(e->ios[i]->dtype)) {
       orion_layout_to_floats(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->f);
+      if (d->arith->accept) d->arith->accept(e->ios[i]->dtype, e->ios[i]->f, e->ios[i]->n);
     } else {
       orion_layout_to_ints(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->i);
     }

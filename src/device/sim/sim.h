@@ -15,6 +15,7 @@ typedef struct orion_sim_tensor {
   int rank;
   int64_t dims[ORION_MAX_RANK];
   size_t n;                     // elements
+  bool constant;                // known at compile
   union {
     void *data;
     float *f;                   // floating dtypes
@@ -36,6 +37,7 @@ struct orion_sim_kernel;
 typedef struct orion_sim_op {
   orion_opcode code;
   const struct orion_sim_kernel *kernel;
+  const struct orion_sim_arith *arith;
   const char *name;             // of the first result, for messages
   orion_sim_arg *args;
   size_t n_args;
@@ -54,10 +56,19 @@ typedef struct orion_sim_arith {
   float (*unary)(orion_opcode code, float x, float alpha, float beta);
   float (*gelu)(char mode, float x);  // mode: E exact, T tanh, S sigmoid
   float (*binary)(orion_opcode code, float x, float y);
+  float (*divide)(float x, float by);   // by a constant
   void (*round)(orion_dtype dtype, float *x, size_t n);  // to what the dtype can hold
+  void (*accept)(orion_dtype dtype, float *x, size_t n); // numbers of constants and inputs; NULL: as they are
+  float (*narrow)(double x);            // a result that was computed in double
+  void (*softmax)(const float *x, float *y, size_t n, size_t step);  // one line in steps of its own; NULL: exactly
+  const char *const *unknown;           // what of the hardware's arithmetic is not known; NULL-terminated, or NULL
+  bool ane;                             // a chip family: fp16 throughout
+  bool width_crop;                      // slices that begin inside the last axis lose numbers above 4094
+  bool winograd;                        // 3x3 convolutions
+  bool int8_twice;                      // sums of integers are rounded to fp16 before they are scaled, and after
 } orion_sim_arith;
 
-extern const orion_sim_arith orion_sim_arith_ideal;
+extern const orion_sim_arith orion_sim_arith_ideal, orion_sim_arith_ane[6];
 const orion_sim_arith *orion_sim_arith_find(const char *family);  // NULL if absent
 float orion_sim_activation(const orion_sim_arith *a, const char *name, float x);  // of recurrent layers
 bool orion_sim_activation_known(const char *name);

@@ -98,7 +98,8 @@ float orion_ane_unary(orion_opcode code, float v, float alpha, float beta) {
     case ORION_OP_inverse: return orion_ane_inverse(orion_ane_add_epsilon(x, alpha));
     case ORION_OP_log: return orion_ane_log(orion_ane_add_epsilon(x, alpha));
     case ORION_OP_rsqrt: return orion_ane_rsqrt(orion_ane_add_epsilon(x, alpha));
-    case ORION_OP_scaled_tanh: return mul(orion_ane_curve(ORION_ANE_TANH, mul(x, to_half_even(beta))), to_half_even(alpha));
+    case ORION_OP_scaled_tanh:
+      return mul(orion_ane_curve(ORION_ANE_TANH, mul(x, to_half_even(beta))), to_half_even(alpha));
     case ORION_OP_sigmoid: return orion_ane_curve(ORION_ANE_SIGMOID, x);
     case ORION_OP_silu: return orion_ane_curve(ORION_ANE_SILU, x);
     case ORION_OP_sin: return orion_ane_sin(x);

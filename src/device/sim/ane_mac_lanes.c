@@ -1,6 +1,6 @@
-// The fast path of multiply-accumulate. A sum of integers below 2^31 does not depend on the order of its terms, so whole
-// vectors of 32-bit sums run side by side, with a float bound of the magnitudes beside them that tells afterwards whether
-// any sum could have come near 2^31; the caller then repeats such a column term by term.
+// The fast path of multiply-accumulate. A sum of integers below 2^31 does not depend on the order of its terms, so
+// vectors of 32-bit sums run side by side, with a float bound of the magnitudes beside them that tells afterwards
+// whether any sum could have come near 2^31; the caller then repeats such a column term by term.
 //
 // A product of two fp16 numbers has 22 bits: exact in a float. Scaled by 2^16, half added away from zero and cut, it is
 // the rounded term (adding the half is exact, or is swallowed where the number is an integer already). A product is

@@ -1,7 +1,7 @@
 // Numbers of the ANE: fp16 rounded half away from zero, and the accumulator's grid of 2^-16.
 //
-// Values travel as floats that fp16 can hold. In an fp16 pattern with exponent field 31 the multiply-accumulate path
-// sees an ordinary number of 65536 and more; the elementwise unit sees infinity. Nothing makes a NaN or a negative zero.
+// Values travel as floats that fp16 can hold. Where an fp16 pattern has exponent field 31, the multiply-accumulate path
+// sees an ordinary number of 65536 and more, the elementwise unit infinity. Nothing makes a NaN or a negative zero.
 #ifndef ORION_DEVICE_SIM_FIXED_H
 #define ORION_DEVICE_SIM_FIXED_H
 

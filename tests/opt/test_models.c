@@ -104,24 +104,24 @@ static void check_model(void *ctx, const char *path, const char *name) {
   orion_model *m;
   orion_error err;
   assert_ok(orion_model_open(NULL, path, &m, &err), &err);
-  static const char *const engines[] = {"m1", "m4"};
-  for (int past = 0; past <= 32; past += 32) {
-    orion_graph_spec ane = {ORION_GRAPH_BODY, 32, past, ORION_FP16, ORION_FP16, ORION_FP16};
-    for (int i = 0; i < 2; i++) check(m, name, orion_target_find(engines[i]), &ane);
-    for (int tokens = 1; tokens <= 4; tokens += 3) {
-      orion_graph_spec cpu = {ORION_GRAPH_BODY, tokens, past, ORION_FP32, ORION_FP16, ORION_FP32};
-      check(m, name, orion_target_find("cpu"), &cpu);
-    }
-  }
+  const orion_target *m1 = orion_target_find("m1"), *m4 = orion_target_find("m4"), *host = orion_target_find("cpu");
+  const orion_graph_spec prefill = {ORION_GRAPH_BODY, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16};
+  const orion_graph_spec decode = {ORION_GRAPH_BODY, 32, 32, ORION_FP16, ORION_FP16, ORION_FP16};
+  check(m, name, m4, &prefill);
+  check(m, name, m1, &decode);
+  check(m, name, m4, &decode);
+  const orion_graph_spec some = {ORION_GRAPH_BODY, 4, 0, ORION_FP32, ORION_FP16, ORION_FP32};
+  const orion_graph_spec one = {ORION_GRAPH_BODY, 1, 32, ORION_FP32, ORION_FP16, ORION_FP16};
+  check(m, name, host, &some);
+  check(m, name, host, &one);
   orion_graph_spec head = {ORION_GRAPH_HEAD, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16};
-  check(m, name, orion_target_find("m4"), &head);
+  check(m, name, m4, &head);
   // Limits so tight that layers and heads are cut.
-  orion_target tight = *orion_target_find("m4");
+  orion_target tight = *m4;
   tight.name = "tight";
   tight.sram_bytes = 4096;
   tight.split_conv_in = 32;
-  orion_graph_spec cut = {ORION_GRAPH_BODY, 32, 32, ORION_FP16, ORION_FP16, ORION_FP16};
-  check(m, name, &tight, &cut);
+  check(m, name, &tight, &decode);
   orion_model_close(m);
 }
 

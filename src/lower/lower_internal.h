@@ -25,6 +25,8 @@ typedef struct lowering {
 // Opens the whole graph into l->to, in the layout of the cpu device (open_rows.c) or of the engine (open_channels.c).
 orion_status orion_open_rows(lowering *l, orion_error *err);
 orion_status orion_open_channels(lowering *l, orion_error *err);
+// The composites that only training graphs have: the loss, and gradients (open_training.c). Fills l->map.
+void orion_open_rows_training(lowering *l, const orion_op *op);
 
 // Notes how the logical value `logical` lies in parameter or result `name`. Names are copied into l->scratch.
 bool orion_lowering_port(lowering *l, const char *logical, const char *name, bool input, orion_arrangement arrangement,

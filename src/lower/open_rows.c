@@ -5,6 +5,7 @@
 //   attention  scaled_dot_product_attention(query [1, KV, G, T, n], key and value [1, KV, 1, S+T, n], mask [T, S+T]);
 //              without grouping ranks are 4: [1, H, T, n]. Cached keys and new keys are joined by a concat with no
 //              other user, and dimensions of one are moved by reshape, so that the device need not copy either.
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -72,10 +73,10 @@ static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *ty
   return reshape(l, "rope_out", concat(l, "rope_y", first, second, 2), 2, (int64_t[]){T, C});
 }
 
-// [T, H*n] -> [1, H, T, n]; a reshape where T or H is 1.
-static orion_ref to_heads(lowering *l, const char *stem, orion_ref x, int64_t T, int64_t H, int64_t n) {
-  if (T == 1 || H == 1) return reshape(l, stem, x, 4, (int64_t[]){1, H, T, n});
-  x = reshape(l, stem, x, 4, (int64_t[]){1, T, H, n});
+// [B*T, H*n] -> [B, H, T, n]; a reshape where T or H is 1.
+static orion_ref to_heads(lowering *l, const char *stem, orion_ref x, int64_t B, int64_t T, int64_t H, int64_t n) {
+  if (T == 1 || H == 1) return reshape(l, stem, x, 4, (int64_t[]){B, H, T, n});
+  x = reshape(l, stem, x, 4, (int64_t[]){B, T, H, n});
   return transpose(l, stem, x, 4, (int64_t[]){0, 2, 1, 3});
 }
 
@@ -100,7 +101,7 @@ static orion_ref full_mask(lowering *l, orion_ref mask, int64_t T, int64_t S, or
 }
 
 typedef struct attention_shape {
-  int64_t T, S, heads, kv_heads, n;
+  int64_t B, T, S, heads, kv_heads, n;  // B sequences of T positions
   orion_dtype compute;
 } attention_shape;
 
@@ -108,7 +109,7 @@ typedef struct attention_shape {
 static orion_ref cached_and_new(lowering *l, const orion_op *op, const char *new_arg, const char *cache_arg,
                                 const attention_shape *a) {
   orion_builder *b = &l->b;
-  orion_ref fresh = to_heads(l, new_arg, mapped(l, op, new_arg), a->T, a->kv_heads, a->n);
+  orion_ref fresh = to_heads(l, new_arg, mapped(l, op, new_arg), a->B, a->T, a->kv_heads, a->n);
   if (a->S == 0) return fresh;
   orion_ref cache = mapped(l, op, cache_arg);
   const orion_type *type = orion_ref_type(l->to, cache);
@@ -124,43 +125,58 @@ static orion_ref cached_and_new(lowering *l, const orion_op *op, const char *new
                      {"dtype", orion_build_string(b, "dtype", orion_dtype_name(a->compute))});
 }
 
-static orion_ref open_attention(lowering *l, const orion_op *op, const orion_type *type) {
-  orion_builder *b = &l->b;
-  attention_shape a = {.T = type->dims[0], .compute = type->dtype};
+// [B*T, H*n] -> [B, KV, G, T, n]: the heads of a group side by side.
+static orion_ref to_groups(lowering *l, const char *stem, orion_ref x, const attention_shape *a) {
+  int64_t G = a->heads / a->kv_heads;
+  if (a->T == 1) return reshape(l, stem, x, 5, (int64_t[]){a->B, a->kv_heads, G, 1, a->n});
+  x = reshape(l, stem, x, 5, (int64_t[]){a->B, a->T, a->kv_heads, G, a->n});
+  return transpose(l, stem, x, 5, (int64_t[]){0, 2, 3, 1, 4});
+}
+
+static attention_shape shape_of(const lowering *l, const orion_op *op) {
+  const orion_type *q = orion_ref_type(l->from, orion_op_ref(op, "q"));
+  const orion_type *cache = orion_ref_type(l->from, orion_op_ref(op, "k_cache"));
+  attention_shape a = {.B = 1, .compute = q->dtype, .S = cache ? cache->dims[0] : 0};
   orion_op_int(l->from, op, "heads", &a.heads);
   orion_op_int(l->from, op, "kv_heads", &a.kv_heads);
-  a.n = type->dims[1] / a.heads;
-  const orion_type *cache = orion_ref_type(l->from, orion_op_ref(op, "k_cache"));
-  a.S = cache ? cache->dims[0] : 0;
-  int64_t G = a.heads / a.kv_heads;
+  orion_op_int(l->from, op, "batch", &a.B);
+  a.T = q->dims[0] / a.B;
+  a.n = q->dims[1] / a.heads;
+  return a;
+}
 
+// scaled_dot_product_attention divides by sqrt(n); a composite that wants another scale gets a scaled query.
+static orion_ref scaled_query(lowering *l, const orion_op *op, const attention_shape *a) {
+  double scale = 1;
+  orion_ref q = mapped(l, op, "q");
+  if (!orion_op_float(l->from, op, "scale", &scale)) return q;
+  double factor = scale * sqrt((double)a->n);
+  if (fabs(factor - 1) < 1e-3) return q;  // within the rounding of an fp16 constant
+  return ORION_BUILD(&l->b, "query_scaled", ORION_OP_mul, {"x", q}, {"y", orion_build_float(&l->b, "factor", a->compute, factor)});
+}
+
+static orion_ref open_attention(lowering *l, const orion_op *op, const orion_type *type) {
+  orion_builder *b = &l->b;
+  attention_shape a = shape_of(l, op);
+  int64_t G = a.heads / a.kv_heads;
   orion_ref key = cached_and_new(l, op, "k", "k_cache", &a), value = cached_and_new(l, op, "v", "v_cache", &a);
   orion_ref mask = full_mask(l, mapped(l, op, "mask"), a.T, a.S, a.compute);
-  orion_ref query;
+  orion_ref query = scaled_query(l, op, &a);
   if (G == 1) {
-    query = to_heads(l, "query", mapped(l, op, "q"), a.T, a.heads, a.n);
+    query = to_heads(l, "query", query, a.B, a.T, a.heads, a.n);
   } else {
     int64_t rows = a.S + a.T;
-    key = reshape(l, "key_groups", key, 5, (int64_t[]){1, a.kv_heads, 1, rows, a.n});
-    value = reshape(l, "value_groups", value, 5, (int64_t[]){1, a.kv_heads, 1, rows, a.n});
-    query = mapped(l, op, "q");
-    if (a.T == 1) {
-      query = reshape(l, "query", query, 5, (int64_t[]){1, a.kv_heads, G, 1, a.n});
-    } else {
-      query = reshape(l, "query_in", query, 5, (int64_t[]){1, a.T, a.kv_heads, G, a.n});
-      query = transpose(l, "query", query, 5, (int64_t[]){0, 2, 3, 1, 4});
-    }
+    key = reshape(l, "key_groups", key, 5, (int64_t[]){a.B, a.kv_heads, 1, rows, a.n});
+    value = reshape(l, "value_groups", value, 5, (int64_t[]){a.B, a.kv_heads, 1, rows, a.n});
+    query = to_groups(l, "query", query, &a);
   }
-  orion_ref y = mask == ORION_NONE
-                    ? ORION_BUILD(b, "attention", ORION_OP_scaled_dot_product_attention, {"query", query}, {"key", key},
-                                  {"value", value})
-                    : ORION_BUILD(b, "attention", ORION_OP_scaled_dot_product_attention, {"query", query}, {"key", key},
-                                  {"value", value}, {"attn_mask", mask});
+  orion_ref y = ORION_BUILD(b, "attention", ORION_OP_scaled_dot_product_attention, {"query", query}, {"key", key},
+                            {"value", value}, {"attn_mask", mask});
   if (a.T > 1) {
     y = G == 1 ? transpose(l, "attention_t", y, 4, (int64_t[]){0, 2, 1, 3})
                : transpose(l, "attention_t", y, 5, (int64_t[]){0, 3, 1, 2, 4});
   }
-  return reshape(l, "attention_out", y, 2, (int64_t[]){a.T, a.heads * a.n});
+  return reshape(l, "attention_out", y, 2, (int64_t[]){a.B * a.T, a.heads * a.n});
 }
 
 // Ops that stay as they are, constants among them. Results keep their types: [T, C] is this layout too.
@@ -172,6 +188,10 @@ static orion_ref copy_op(lowering *l, orion_op_id id) {
   }
   return l->map[l->from->ops[id].results[0]];
 }
+
+// A port is seen as [T, C]; vectors (tokens, targets, biases that are inputs) have one column.
+static int64_t rows_of(const orion_type *t) { return t->rank > 0 ? t->dims[0] : 1; }
+static int64_t cols_of(const orion_type *t) { return t->rank > 1 ? t->dims[1] : 1; }
 
 static orion_status open_params(lowering *l, orion_error *err) {
   for (size_t i = 0; i < l->from->n_params; i++) {
@@ -189,7 +209,7 @@ static orion_status open_params(lowering *l, orion_error *err) {
     }
     l->map[l->from->params[i]] = p;
     if (p == ORION_NONE ||
-        !orion_lowering_port(l, v->name, v->name, true, arrangement, t->dims[0], t->dims[1], heads > 0 ? heads : 1, 0)) {
+        !orion_lowering_port(l, v->name, v->name, true, arrangement, rows_of(t), cols_of(t), heads > 0 ? heads : 1, 0)) {
       return ORION_OOM(err, "lowering");
     }
   }
@@ -219,27 +239,29 @@ static bool is_cache_cast(const lowering *l, const orion_op *op) {
   return op->code == ORION_OP_cast && orion_graph_cache_heads(l->from, op->results[0]) > 0;
 }
 
-static orion_ref open_op(lowering *l, orion_op_id id) {
+// Opens one operation and notes its results.
+static void open_op(lowering *l, orion_op_id id) {
   const orion_op *op = &l->from->ops[id];
   const orion_type *type = orion_value_type(l->from, op->results[0]);
-  switch (op->code) {
-    case ORION_OP_orion_rms_norm:
-    case ORION_OP_orion_rope:
-    case ORION_OP_orion_attention: break;
-    default: return is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, id);
+  orion_ref *y = &l->map[op->results[0]];
+  if (orion_opcode_info(op->code)->cls != ORION_CLASS_COMPOSITE) {
+    *y = is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, id);
+    return;
   }
   snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", l->from->values[op->results[0]].name);
-  orion_ref y = op->code == ORION_OP_orion_rms_norm ? open_rms_norm(l, op, type)
-                : op->code == ORION_OP_orion_rope   ? open_rope(l, op, type)
-                                                    : open_attention(l, op, type);
+  switch (op->code) {
+    case ORION_OP_orion_rms_norm: *y = open_rms_norm(l, op, type); break;
+    case ORION_OP_orion_rope: *y = open_rope(l, op, type); break;
+    case ORION_OP_orion_attention: *y = open_attention(l, op, type); break;
+    default: orion_open_rows_training(l, op); break;
+  }
   l->b.prefix[0] = 0;
-  return y;
 }
 
 orion_status orion_open_rows(lowering *l, orion_error *err) {
   ORION_TRY(open_params(l, err));
   for (orion_op_id id = l->from->first; id != ORION_NONE; id = l->from->ops[id].next) {
-    l->map[l->from->ops[id].results[0]] = open_op(l, id);
+    open_op(l, id);
     if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
   }
   for (size_t i = 0; i < l->from->n_outputs; i++) {
@@ -247,7 +269,7 @@ orion_status orion_open_rows(lowering *l, orion_error *err) {
     const orion_type *t = orion_value_type(l->from, v);
     const char *name = l->from->values[v].name;
     orion_build_output(&l->b, l->map[v], name);
-    if (!orion_lowering_port(l, name, name, false, ORION_ROWS, t->dims[0], t->dims[1], 1, 0)) {
+    if (!orion_lowering_port(l, name, name, false, ORION_ROWS, rows_of(t), cols_of(t), 1, 0)) {
       return ORION_OOM(err, "lowering");
     }
   }

@@ -4,8 +4,9 @@
 //   x ── norm1 ── q, k, v ── (q, k norm) ── (rotation) ── attention ── wo ── + ── norm2 ── feed-forward ── + ──> next
 //   └──────────────────────────────────────────────────────────────────────┘ └────────────────────────────┘
 //
-// Names say the layer: "l3_q". Matrices are constants in the dtype they are kept in, cast in the graph where that is
-// not the dtype of the arithmetic; vectors are small and kept in the latter.
+// Names say the layer: "l3_q"; weights are called as their fields are: "l3_wq". Matrices are constants in the dtype they
+// are kept in, cast in the graph where that is not the dtype of the arithmetic; vectors are small and kept in the latter.
+// For training every weight is in the dtype that is asked for, and may be a parameter.
 #include "model/graph.h"
 
 #include <math.h>
@@ -17,15 +18,23 @@
 
 typedef struct graph {
   const orion_model *model;
-  const orion_graph_spec *spec;
+  const orion_graph_spec *spec;    // of training graphs: the part they share
+  int64_t batch;                   // sequences
+  bool training, inputs;
   orion_builder b;
-  orion_value_id cos, sin, mask;  // ORION_NONE where there is none
+  orion_value_id cos, sin, mask;   // ORION_NONE where there is none
 } graph;
+
+typedef struct named {  // a weight and the name of its field
+  const char *key;
+  const orion_data *data;
+} named;
+#define WEIGHT(w, field) ((named){#field, (w)->field})
 
 // ---- constants ---- What is optional is ORION_NONE, which the builder leaves out.
 
 static orion_ref cast(graph *g, const char *stem, orion_ref x, orion_dtype from, orion_dtype to) {
-  if (from == to) return x;
+  if (from == to || x == ORION_NONE) return x;
   orion_ref dtype = orion_build_string(&g->b, "dtype", orion_dtype_name(to));
   return ORION_BUILD(&g->b, stem, ORION_OP_cast, {"x", x}, {"dtype", dtype});
 }
@@ -39,8 +48,28 @@ static orion_ref constant(graph *g, const char *stem, const orion_data *x, orion
   return orion_build_weight(&g->b, stem, data, rank, (int64_t[]){(int64_t)x->rows, (int64_t)x->cols});
 }
 
-static orion_ref vector(graph *g, const char *stem, const orion_data *x) {
-  return constant(g, stem, x, g->spec->compute, 1);
+// A weight as it is kept, matrix or vector; ORION_NONE where there is none.
+static orion_ref stored(graph *g, named w, int rank, orion_dtype dtype) {
+  if (!w.data) return ORION_NONE;
+  if (!g->inputs) return constant(g, w.key, w.data, dtype, rank);
+  char name[96];
+  snprintf(name, sizeof name, "%s%s", g->b.prefix, w.key);
+  return orion_build_param(&g->b, name, dtype, rank, (int64_t[]){(int64_t)w.data->rows, (int64_t)w.data->cols});
+}
+
+static orion_ref as_computed(graph *g, const char *key, orion_ref x, orion_dtype from) {
+  char name[48];
+  snprintf(name, sizeof name, "%s_as_%s", key, orion_dtype_name(g->spec->compute));
+  return cast(g, name, x, from, g->spec->compute);
+}
+
+static orion_ref matrix(graph *g, named w) {
+  return as_computed(g, w.key, stored(g, w, 2, g->spec->weights), g->spec->weights);
+}
+
+static orion_ref vector(graph *g, named w) {
+  orion_dtype dtype = g->training ? g->spec->weights : g->spec->compute;
+  return as_computed(g, w.key, stored(g, w, 1, dtype), dtype);
 }
 
 static orion_ref epsilon(graph *g) {
@@ -49,34 +78,22 @@ static orion_ref epsilon(graph *g) {
 
 // ---- blocks ---- x and results are [T, C].
 
-static orion_value_id linear(graph *g, const char *stem, orion_value_id x, const orion_data *w, const orion_data *bias) {
-  char name[32];
-  snprintf(name, sizeof name, "%s_weight", stem);
-  orion_ref weight = constant(g, name, w, g->spec->weights, 2);
-  snprintf(name, sizeof name, "%s_weight_as_%s", stem, orion_dtype_name(g->spec->compute));
-  weight = cast(g, name, weight, g->spec->weights, g->spec->compute);
-  snprintf(name, sizeof name, "%s_bias", stem);
-  orion_ref b = bias ? vector(g, name, bias) : ORION_NONE;
+static orion_value_id linear(graph *g, const char *stem, orion_value_id x, named w, named bias) {
+  orion_ref weight = matrix(g, w), b = vector(g, bias);
   return ORION_BUILD(&g->b, stem, ORION_OP_linear, {"x", x}, {"weight", weight}, {"bias", b});
 }
 
-static orion_value_id rms_norm(graph *g, const char *stem, orion_value_id x, const orion_data *gamma, int64_t groups) {
-  char name[32];
-  snprintf(name, sizeof name, "%s_gamma", stem);
-  orion_ref weight = vector(g, name, gamma), eps = epsilon(g);
+static orion_value_id rms_norm(graph *g, const char *stem, orion_value_id x, named gamma, int64_t groups) {
+  orion_ref weight = vector(g, gamma), eps = epsilon(g);
   orion_ref n = groups > 1 ? orion_build_int(&g->b, "groups", groups) : ORION_NONE;
   return ORION_BUILD(&g->b, stem, ORION_OP_orion_rms_norm, {"x", x}, {"gamma", weight}, {"epsilon", eps},
                      {"groups", n});
 }
 
-static orion_value_id norm(graph *g, const char *stem, orion_value_id x, const orion_data *gamma,
-                           const orion_data *beta) {
+// `stem` is not the weight's name: the result must not take it.
+static orion_value_id norm(graph *g, const char *stem, orion_value_id x, named gamma, named beta) {
   if (g->model->config.family != ORION_FAMILY_GPT2) return rms_norm(g, stem, x, gamma, 1);
-  char name[32];
-  snprintf(name, sizeof name, "%s_gamma", stem);
-  orion_ref weight = vector(g, name, gamma);
-  snprintf(name, sizeof name, "%s_beta", stem);
-  orion_ref bias = vector(g, name, beta);
+  orion_ref weight = vector(g, gamma), bias = vector(g, beta);
   orion_ref axes = orion_build_ints(&g->b, "axes", 1, (int64_t[]){-1}), eps = epsilon(g);
   return ORION_BUILD(&g->b, stem, ORION_OP_layer_norm, {"x", x}, {"axes", axes}, {"gamma", weight}, {"beta", bias},
                      {"epsilon", eps});
@@ -107,16 +124,18 @@ static void cache_output(graph *g, const char *stem, orion_value_id x, int layer
 static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_weights *w, int layer) {
   const orion_config *c = &g->model->config;
   orion_builder *b = &g->b;
-  orion_value_id q = linear(g, "q", x, w->wq, w->bq), k = linear(g, "k", x, w->wk, w->bk);
-  orion_value_id v = linear(g, "v", x, w->wv, w->bv);
+  orion_value_id q = linear(g, "q", x, WEIGHT(w, wq), WEIGHT(w, bq));
+  orion_value_id k = linear(g, "k", x, WEIGHT(w, wk), WEIGHT(w, bk));
+  orion_value_id v = linear(g, "v", x, WEIGHT(w, wv), WEIGHT(w, bv));
   if (c->qk_norm) {
-    q = rms_norm(g, "q_norm", q, w->q_norm, c->heads);
-    k = rms_norm(g, "k_norm", k, w->k_norm, c->kv_heads);
+    q = rms_norm(g, "q_normed", q, WEIGHT(w, q_norm), c->heads);
+    k = rms_norm(g, "k_normed", k, WEIGHT(w, k_norm), c->kv_heads);
   }
   q = rotate(g, "q_rope", q, c->heads);
   k = rotate(g, "k_rope", k, c->kv_heads);
   orion_ref heads = orion_build_int(b, "heads", c->heads), kv_heads = orion_build_int(b, "kv_heads", c->kv_heads);
   orion_ref scale = orion_build_float(b, "scale", g->spec->compute, 1 / sqrt((double)c->head_dim));
+  orion_ref batch = g->batch > 1 ? orion_build_int(b, "batch", g->batch) : ORION_NONE;
   orion_value_id old_k = ORION_NONE, old_v = ORION_NONE;
   if (g->spec->past) {
     old_k = cache_input(g, "k_cache", layer);
@@ -124,10 +143,12 @@ static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_we
   }
   orion_value_id y = ORION_BUILD(b, "attention", ORION_OP_orion_attention, {"q", q}, {"k", k}, {"v", v},
                                  {"k_cache", old_k}, {"v_cache", old_v}, {"mask", g->mask}, {"heads", heads},
-                                 {"kv_heads", kv_heads}, {"scale", scale});
-  cache_output(g, "k", k, layer);
-  cache_output(g, "v", v, layer);
-  return linear(g, "o", y, w->wo, w->bo);
+                                 {"kv_heads", kv_heads}, {"scale", scale}, {"batch", batch});
+  if (!g->training) {
+    cache_output(g, "k", k, layer);
+    cache_output(g, "v", v, layer);
+  }
+  return linear(g, "o", y, WEIGHT(w, wo), WEIGHT(w, bo));
 }
 
 static orion_value_id activate(graph *g, orion_value_id x) {
@@ -145,16 +166,31 @@ static orion_value_id activate(graph *g, orion_value_id x) {
 static orion_value_id feed_forward(graph *g, orion_value_id x, const orion_layer_weights *w) {
   orion_value_id h;
   if (g->model->config.gated) {
-    orion_value_id gate = activate(g, linear(g, "gate", x, w->gate, w->gate_bias));
-    orion_value_id up = linear(g, "up", x, w->up, w->up_bias);
-    h = ORION_BUILD(&g->b, "gated", ORION_OP_mul, {"x", gate}, {"y", up});
+    orion_value_id gate = activate(g, linear(g, "gated_in", x, WEIGHT(w, gate), WEIGHT(w, gate_bias)));
+    orion_value_id wide = linear(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias));
+    h = ORION_BUILD(&g->b, "gated", ORION_OP_mul, {"x", gate}, {"y", wide});
   } else {
-    h = activate(g, linear(g, "up", x, w->up, w->up_bias));
+    h = activate(g, linear(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias)));
   }
-  return linear(g, "down", h, w->down, w->down_bias);
+  return linear(g, "narrow", h, WEIGHT(w, down), WEIGHT(w, down_bias));
 }
 
 // ---- programs ----
+
+static orion_value_id layers(graph *g, orion_value_id x) {
+  orion_builder *b = &g->b;
+  for (int i = 0; i < (int)g->model->config.layers && b->status == ORION_OK; i++) {
+    const orion_layer_weights *w = &g->model->layers[i];
+    snprintf(b->prefix, sizeof b->prefix, "l%d_", i);
+    orion_value_id h = norm(g, "h1", x, WEIGHT(w, norm1), WEIGHT(w, norm1_bias));
+    orion_value_id y = attention(g, h, w, i);
+    x = ORION_BUILD(b, "x1", ORION_OP_add, {"x", x}, {"y", y});
+    y = feed_forward(g, norm(g, "h2", x, WEIGHT(w, norm2), WEIGHT(w, norm2_bias)), w);
+    x = ORION_BUILD(b, "x2", ORION_OP_add, {"x", x}, {"y", y});
+  }
+  b->prefix[0] = 0;
+  return x;
+}
 
 static void body(graph *g) {
   const orion_config *c = &g->model->config;
@@ -167,22 +203,69 @@ static void body(graph *g) {
     g->sin = orion_build_param(b, "sin", s->compute, 2, dims);
   }
   if (s->past) g->mask = orion_build_param(b, "mask", s->compute, 2, (int64_t[]){1, s->past});
-  for (int i = 0; i < (int)c->layers && b->status == ORION_OK; i++) {
-    const orion_layer_weights *w = &g->model->layers[i];
-    snprintf(b->prefix, sizeof b->prefix, "l%d_", i);
-    orion_value_id y = attention(g, norm(g, "norm1", x, w->norm1, w->norm1_bias), w, i);
-    x = ORION_BUILD(b, "x1", ORION_OP_add, {"x", x}, {"y", y});
-    y = feed_forward(g, norm(g, "norm2", x, w->norm2, w->norm2_bias), w);
-    x = ORION_BUILD(b, "x2", ORION_OP_add, {"x", x}, {"y", y});
-  }
-  orion_build_output(b, x, "y");
+  orion_build_output(b, layers(g, x), "y");
 }
 
 static void head(graph *g) {
   const orion_model *m = g->model;
   orion_value_id y = orion_build_param(&g->b, "y", g->spec->compute, 2, (int64_t[]){g->spec->tokens, m->config.dim});
-  orion_value_id x = norm(g, "norm", y, m->norm, m->norm_bias);
-  orion_build_output(&g->b, linear(g, "logits", x, m->classifier, NULL), "logits");
+  orion_value_id h = norm(g, "h", y, WEIGHT(m, norm), WEIGHT(m, norm_bias));
+  orion_build_output(&g->b, linear(g, "logits", h, WEIGHT(m, classifier), (named){0}), "logits");
+}
+
+// ---- training -------------------------------------------------------------------------------------------------------
+
+static orion_value_id take_rows(graph *g, const char *stem, orion_ref table, orion_ref rows) {
+  orion_value_id x = ORION_BUILD(&g->b, stem, ORION_OP_gather, {"x", table}, {"indices", rows},
+                                 {"axis", orion_build_int(&g->b, "axis", 0)});
+  return as_computed(g, stem, x, g->spec->weights);
+}
+
+// The position of each of the B*T tokens in its sequence.
+static orion_ref position_of_each(graph *g) {
+  int64_t n = g->batch * g->spec->tokens;
+  void *bytes;
+  const orion_data *data = orion_data_new(g->model->data, ORION_INT32, (size_t)n, 1, &bytes);
+  for (int64_t i = 0; data && i < n; i++) ((int32_t *)bytes)[i] = (int32_t)(i % g->spec->tokens);
+  return orion_build_weight(&g->b, "position", data, 1, &n);
+}
+
+// Rotary tables of every token, constants [B*T, head_dim/2].
+static void rotary_tables(graph *g) {
+  const orion_config *c = &g->model->config;
+  int64_t T = g->spec->tokens, half = c->head_dim / 2, dims[2] = {g->batch * T, half};
+  void *cosines, *sines;
+  const orion_data *cos = orion_data_new(g->model->data, ORION_FP32, (size_t)dims[0], (size_t)half, &cosines);
+  const orion_data *sin = orion_data_new(g->model->data, ORION_FP32, (size_t)dims[0], (size_t)half, &sines);
+  for (int64_t i = 0; cos && sin && i < dims[0]; i++) {
+    orion_config_rope(c, i % T, (float *)cosines + i * half, (float *)sines + i * half);
+  }
+  if (!cos || !sin) {
+    orion_builder_fail(&g->b, ORION_NO_MEMORY, "rotary tables: out of memory");
+    return;
+  }
+  g->cos = constant(g, "cos", cos, g->spec->compute, 2);
+  g->sin = constant(g, "sin", sin, g->spec->compute, 2);
+}
+
+static void training(graph *g) {
+  const orion_model *m = g->model;
+  orion_builder *b = &g->b;
+  int64_t n = g->batch * g->spec->tokens;
+  orion_value_id tokens = orion_build_param(b, "tokens", ORION_INT32, 1, &n);
+  orion_value_id targets = orion_build_param(b, "targets", ORION_INT32, 1, &n);
+  orion_ref embedding = stored(g, WEIGHT(m, embedding), 2, g->spec->weights);
+  orion_value_id x = take_rows(g, "embedded", embedding, tokens);
+  if (m->positions) {
+    orion_ref positions = stored(g, WEIGHT(m, positions), 2, g->spec->weights);
+    x = ORION_BUILD(b, "x", ORION_OP_add, {"x", x}, {"y", take_rows(g, "placed", positions, position_of_each(g))});
+  }
+  if (m->config.rope) rotary_tables(g);
+  orion_value_id h = norm(g, "h", layers(g, x), WEIGHT(m, norm), WEIGHT(m, norm_bias));
+  orion_ref classifier = m->config.tied ? as_computed(g, "embedding", embedding, g->spec->weights)
+                                        : matrix(g, WEIGHT(m, classifier));
+  orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", classifier});
+  orion_build_output(b, ORION_BUILD(b, "loss", ORION_OP_orion_cross_entropy, {"logits", logits}, {"targets", targets}), "loss");
 }
 
 static orion_status check_spec(const orion_graph_spec *s, orion_error *err) {
@@ -203,22 +286,16 @@ static orion_status check_spec(const orion_graph_spec *s, orion_error *err) {
   return ORION_OK;
 }
 
-orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
-                               orion_error *err) {
-  ORION_TRY(check_spec(spec, err));
+static orion_status build(graph *g, void (*make)(graph *g), orion_program **out, orion_error *err) {
   orion_program *p;
-  ORION_TRY(orion_program_create(m->allocator, m->data, &p, err));
+  ORION_TRY(orion_program_create(g->model->allocator, g->model->data, &p, err));
   orion_function *f;
   orion_status status = orion_program_add_function(p, "main", "ios18", &f, err);
   if (status == ORION_OK) {
-    graph g = {.model = m, .spec = spec, .cos = ORION_NONE, .sin = ORION_NONE, .mask = ORION_NONE};
-    orion_builder_init(&g.b, f);
-    if (spec->kind == ORION_GRAPH_BODY) {
-      body(&g);
-    } else {
-      head(&g);
-    }
-    status = orion_builder_finish(&g.b, err);
+    g->cos = g->sin = g->mask = ORION_NONE;
+    orion_builder_init(&g->b, f);
+    make(g);
+    status = orion_builder_finish(&g->b, err);
   }
   if (status == ORION_OK) {
     *out = p;
@@ -226,4 +303,28 @@ orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spe
     orion_program_destroy(p);
   }
   return status;
+}
+
+orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
+                               orion_error *err) {
+  ORION_TRY(check_spec(spec, err));
+  graph g = {.model = m, .spec = spec, .batch = 1};
+  return build(&g, spec->kind == ORION_GRAPH_BODY ? body : head, out, err);
+}
+
+orion_status orion_model_train_graph(const orion_model *m, const orion_train_graph_spec *spec, orion_program **out,
+                                     orion_error *err) {
+  const orion_graph_spec shared = {
+      .tokens = spec->tokens, .compute = spec->compute, .weights = spec->weights, .cache = spec->compute};
+  ORION_TRY(check_spec(&shared, err));
+  if (spec->tokens > m->config.context) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: sequences of %lld tokens (want 1 to the model's context of %lld)",
+                      (long long)spec->tokens, (long long)m->config.context);
+  }
+  if (spec->batch < 1 || spec->batch > (1 << 24) / spec->tokens) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: %lld sequences of %lld tokens at once (want 1 to %d)",
+                      (long long)spec->batch, (long long)spec->tokens, (1 << 24) / (int)spec->tokens);
+  }
+  graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs};
+  return build(&g, training, out, err);
 }

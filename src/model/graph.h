@@ -23,4 +23,22 @@ typedef struct orion_graph_spec {
 orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
                                orion_error *err);
 
+// The graph for training: B sequences of T positions each, laid one after another, in; the mean loss out.
+//
+//   inputs  tokens, targets int32 [B*T] (a negative target does not count); each weight, where weights are inputs
+//   output  loss fp32 [1] (orion_cross_entropy over all B*T positions)
+//
+// Weights appear under the names of orion_model_weights, once each: as constants or as parameters, in the dtype asked
+// for, cast to that of the arithmetic where it differs. A tied classifier is the embedding. Positions count from 0 in each
+// sequence and sequences do not see each other. Gradients: orion_grad with the seed `loss` and those names.
+typedef struct orion_train_graph_spec {
+  int64_t batch, tokens;      // B, T
+  orion_dtype compute;        // fp32 or fp16
+  orion_dtype weights;
+  bool inputs;                // weights are parameters, not constants
+} orion_train_graph_spec;
+
+orion_status orion_model_train_graph(const orion_model *m, const orion_train_graph_spec *spec, orion_program **out,
+                                     orion_error *err);
+
 #endif

@@ -60,6 +60,20 @@ struct orion_model {
 
 // orion_model_open and orion_model_close: orion/model.h. Programs built from a model may outlive it: they share its data.
 
+// What training changes, one entry a weight: embedding, learned positions, final norm, classifier where it is not tied,
+// then the layers' in the order of orion_layer_weights' table.
+typedef struct orion_weight {
+  char name[32];                // in graphs: "embedding", "l3_wq": the field's name, after the layer where it is of one
+  char tensor[96];              // of Hugging Face: "model.layers.3.self_attn.q_proj.weight"
+  bool transposed;              // the tensor is [in, out]
+  uint8_t part, parts;          // rows part/parts of it (of the weight as it is here); 0, 0: the whole
+  int rank;                     // 1 or 2
+  int64_t dims[2];
+  const orion_data *const *at;  // where the model has it
+} orion_weight;
+// Fills at most `cap` entries; returns how many there are.
+size_t orion_model_weights(const orion_model *m, orion_weight *out, size_t cap);
+
 // config.json's text to a checked configuration. `name` is for messages.
 orion_status orion_config_parse(const char *json, size_t n, const char *name, orion_config *out, orion_error *err);
 uint64_t orion_config_parameters(const orion_config *c);  // number of weights

@@ -7,8 +7,8 @@
 #define K ORION_EXTENT_K
 #define HEAD ORION_EXTENT_HEAD
 #define NONE ORION_EXTENT_NONE
-#define LAYER(field) offsetof(orion_layer_weights, field)
-#define MODEL(field) offsetof(orion_model, field)
+#define LAYER(field) offsetof(orion_layer_weights, field), #field
+#define MODEL(field) offsetof(orion_model, field), #field
 
 static const orion_slot gpt2_layer[] = {
     {LAYER(norm1), "ln_1.weight", DIM, NONE, ORION_NEED_ALWAYS, ORION_START_ONES, false, 0, 0},

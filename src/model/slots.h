@@ -30,6 +30,7 @@ typedef enum orion_start { ORION_START_ONES, ORION_START_ZEROS, ORION_START_NORM
 
 typedef struct orion_slot {
   size_t field;       // offset of a `const orion_data *` in orion_layer_weights, or in orion_model
+  const char *key;    // the field's name: what graphs call the weight, after "l3_" where it belongs to a layer
   const char *name;   // in the file, after the prefix of the layer or of the model
   orion_extent rows, cols;
   orion_need need;

@@ -14,15 +14,15 @@
 
 typedef struct orion_backward {
   const orion_grad_options *options;
-  const orion_function *from;   // source
-  orion_function *forward;      // of the result; the same as b.f unless split
-  orion_builder b;              // where the backward part is built
-  orion_ref *map;               // source value -> forward's; indexed by source value id, as all that follow
-  orion_ref *at;                // source value -> backward's, where it was asked for
-  orion_ref *gradient;          // source value -> sum of the gradients so far
-  bool *active;                 // a value of wrt influences it
-  bool *needed;                 // a rule asked for it
-  const bool *again;            // the plan: computed a second time, not kept
+  const orion_function *from;  // source
+  orion_function *forward;     // of the result; the same as b.f unless split
+  orion_builder b;             // where the backward part is built
+  orion_ref *map;              // source value -> forward's; indexed by source value id, as all that follow
+  orion_ref *at;               // source value -> backward's, where it was asked for
+  orion_ref *gradient;         // source value -> sum of the gradients so far
+  bool *active;                // a value of wrt influences it
+  bool *needed;                // a rule asked for it
+  const bool *again;           // the plan: computed a second time, not kept
 } orion_backward;
 
 typedef void (*orion_grad_rule)(orion_backward *w, const orion_op *op, orion_ref dy);
@@ -65,14 +65,15 @@ static inline orion_ref add(orion_backward *w, orion_ref x, orion_ref y) { retur
 static inline orion_ref sub(orion_backward *w, orion_ref x, orion_ref y) { return binary(w, ORION_OP_sub, x, y); }
 static inline orion_ref mul(orion_backward *w, orion_ref x, orion_ref y) { return binary(w, ORION_OP_mul, x, y); }
 
-orion_ref orion_back_number(orion_backward *w, orion_dtype dtype, double v);              // a scalar constant
-orion_ref orion_back_times(orion_backward *w, orion_ref x, double v);                     // v * x
-orion_ref orion_back_plus(orion_backward *w, orion_ref x, double v);                      // v + x
-orion_ref orion_back_cast(orion_backward *w, orion_ref x, orion_dtype dtype);             // x itself where it has the type
-orion_ref orion_back_fill(orion_backward *w, const orion_type *like, double v);           // a tensor of one number
+orion_ref orion_back_number(orion_backward *w, orion_dtype dtype, double v);     // a scalar constant
+orion_ref orion_back_times(orion_backward *w, orion_ref x, double v);            // v * x
+orion_ref orion_back_plus(orion_backward *w, orion_ref x, double v);             // v + x
+orion_ref orion_back_cast(orion_backward *w, orion_ref x, orion_dtype dtype);    // x itself where it has the type
+orion_ref orion_back_fill(orion_backward *w, const orion_type *like, double v);  // a tensor of one number
 orion_ref orion_back_reshape(orion_backward *w, orion_ref x, int rank, const int64_t *dims);
 orion_ref orion_back_transpose(orion_backward *w, orion_ref x, int rank, const int64_t *perm);
-orion_ref orion_back_reduce(orion_backward *w, orion_opcode code, orion_ref x, size_t n, const int64_t *axes, bool keep);
+orion_ref orion_back_reduce(orion_backward *w, orion_opcode code, orion_ref x, size_t n, const int64_t *axes,
+                            bool keep);
 orion_ref orion_back_matmul(orion_backward *w, orion_ref x, orion_ref y, bool tx, bool ty);
 // Sums of d so that it has the shape of `t`, which broadcasts to d's.
 orion_ref orion_back_sum_to(orion_backward *w, orion_ref d, const orion_type *t);

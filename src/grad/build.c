@@ -44,7 +44,8 @@ orion_ref orion_back_transpose(orion_backward *w, orion_ref x, int rank, const i
                      {"perm", orion_build_ints(&w->b, "perm", (size_t)rank, perm)});
 }
 
-orion_ref orion_back_reduce(orion_backward *w, orion_opcode code, orion_ref x, size_t n, const int64_t *axes, bool keep) {
+orion_ref orion_back_reduce(orion_backward *w, orion_opcode code, orion_ref x, size_t n, const int64_t *axes,
+                            bool keep) {
   if (n == 0) return x;
   return ORION_BUILD(&w->b, NULL, code, {"x", x}, {"axes", orion_build_ints(&w->b, "axes", n, axes)},
                      {"keep_dims", orion_build_bool(&w->b, "keep", keep)});

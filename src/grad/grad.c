@@ -24,10 +24,17 @@ bool orion_grad_has_rule(orion_opcode code) { return orion_grad_rule_of(code) !=
 
 bool orion_grad_recompute_cheap(void *ctx, const orion_function *f, const orion_op *op) {
   switch (orion_opcode_info(op->code)->cls) {
-    case ORION_CLASS_UNARY: case ORION_CLASS_BINARY: case ORION_CLASS_SELECT: case ORION_CLASS_CAST:
-    case ORION_CLASS_SHAPE: case ORION_CLASS_MOVE: return op->code != ORION_OP_scatter;
-    case ORION_CLASS_NORM: return true;
-    default: return op->code == ORION_OP_orion_rms_norm || op->code == ORION_OP_orion_rope;
+    case ORION_CLASS_UNARY:
+    case ORION_CLASS_BINARY:
+    case ORION_CLASS_SELECT:
+    case ORION_CLASS_CAST:
+    case ORION_CLASS_SHAPE:
+    case ORION_CLASS_MOVE:
+      return op->code != ORION_OP_scatter;
+    case ORION_CLASS_NORM:
+      return true;
+    default:
+      return op->code == ORION_OP_orion_rms_norm || op->code == ORION_OP_orion_rope;
   }
 }
 
@@ -36,9 +43,9 @@ typedef struct pass {  // one building of the result
   const orion_program *source;
   orion_program *program;
   orion_arena *scratch;
-  orion_ref *seeds;          // gradient that each seed puts in
-  size_t n_forward;          // ids below are forward operations; in one function with the backward ones unless split
-  orion_value_id *wrt;       // source values
+  orion_ref *seeds;     // gradient that each seed puts in
+  size_t n_forward;     // ids below are forward operations; in one function with the backward ones unless split
+  orion_value_id *wrt;  // source values
 } pass;
 
 // ---- names ----------------------------------------------------------------------------------------------------------
@@ -241,7 +248,8 @@ static orion_status add_outputs(pass *p, orion_error *err) {
 }
 
 static bool is_kept(const pass *p, orion_value_id v) {
-  return p->w.needed[v] && !p->w.again[v] && p->w.from->values[v].def != ORION_NONE && !orion_ref_is_const(p->w.from, v);
+  return p->w.needed[v] && !p->w.again[v] && p->w.from->values[v].def != ORION_NONE &&
+         !orion_ref_is_const(p->w.from, v);
 }
 
 // Split: what is kept is handed over.
@@ -359,9 +367,7 @@ static void plan_again(const pass *p, bool *again, uint8_t *depth) {
 
 static size_t count_ops(const orion_function *f, size_t from, size_t to) {
   size_t n = 0;
-  ORION_EACH_OP(f, id) {
-    n += id >= from && id < to && orion_opcode_info(f->ops[id].code)->cls != ORION_CLASS_CONST;
-  }
+  ORION_EACH_OP(f, id) { n += id >= from && id < to && orion_opcode_info(f->ops[id].code)->cls != ORION_CLASS_CONST; }
   return n;
 }
 
@@ -392,7 +398,10 @@ static const orion_function *find_function(const orion_program *p, const char *n
 orion_status orion_grad(const orion_program *source, const orion_grad_options *options, orion_program **out,
                         orion_grad_report *out_report, orion_error *err) {
   const orion_function *f = find_function(source, options->function);
-  if (!f) return ORION_FAIL(err, ORION_NOT_FOUND, "gradient: the program has no function %s", options->function ? options->function : "main");
+  if (!f) {
+    return ORION_FAIL(err, ORION_NOT_FOUND, "gradient: the program has no function %s",
+                      options->function ? options->function : "main");
+  }
   orion_arena scratch;
   orion_arena_init(&scratch, source->allocator);
   pass p = {.w = {.options = options, .from = f}, .source = source, .scratch = &scratch};

@@ -1,5 +1,5 @@
-// Rules of the model graphs' composites. Their gradients are composites too: each layout opens them in its own way, as it
-// does the forward ones. A rotation is undone by the rotation the other way.
+// Rules of the model graphs' composites. Their gradients are composites too: each layout opens them in its own way, as
+// it does the forward ones. A rotation is undone by the rotation the other way.
 #include "grad/backward.h"
 
 void orion_grad_rms_norm(orion_backward *w, const orion_op *op, orion_ref dy) {
@@ -21,8 +21,9 @@ void orion_grad_rope(orion_backward *w, const orion_op *op, orion_ref dy) {
     return;
   }
   orion_ref back = orion_back_times(w, orion_back_arg(w, op, "sin"), -1);
-  orion_back_give(w, op, "x", ORION_BUILD(&w->b, "turned", ORION_OP_orion_rope, {"x", dy}, {"cos", orion_back_arg(w, op, "cos")},
-                                          {"sin", back}, {"heads", orion_back_arg(w, op, "heads")}));
+  orion_back_give(w, op, "x",
+                  ORION_BUILD(&w->b, "turned", ORION_OP_orion_rope, {"x", dy}, {"cos", orion_back_arg(w, op, "cos")},
+                              {"sin", back}, {"heads", orion_back_arg(w, op, "heads")}));
 }
 
 void orion_grad_attention(orion_backward *w, const orion_op *op, orion_ref dy) {
@@ -39,7 +40,8 @@ void orion_grad_attention(orion_backward *w, const orion_op *op, orion_ref dy) {
 }
 
 void orion_grad_cross_entropy(orion_backward *w, const orion_op *op, orion_ref dy) {
-  orion_back_give(w, op, "logits", ORION_BUILD(&w->b, "grad", ORION_OP_orion_cross_entropy_grad,
-                                               {"logits", orion_back_arg(w, op, "logits")},
-                                               {"targets", orion_back_arg(w, op, "targets")}, {"dloss", dy}));
+  orion_back_give(
+      w, op, "logits",
+      ORION_BUILD(&w->b, "grad", ORION_OP_orion_cross_entropy_grad, {"logits", orion_back_arg(w, op, "logits")},
+                  {"targets", orion_back_arg(w, op, "targets")}, {"dloss", dy}));
 }

@@ -16,25 +16,41 @@ static orion_ref gated_slope(orion_backward *w, orion_ref x, double k) {
 }
 
 static orion_ref unary_slope(orion_backward *w, const orion_op *op) {
+  orion_dtype dtype = orion_back_result_type(w, op)->dtype;
   orion_ref x, y;
   double epsilon = 0;
   switch (op->code) {
-    case ORION_OP_exp: return orion_back_result(w, op);
-    case ORION_OP_sqrt: y = orion_back_result(w, op); return binary(w, ORION_OP_real_div, orion_back_number(w, orion_back_result_type(w, op)->dtype, 0.5), y);
-    case ORION_OP_rsqrt: y = orion_back_result(w, op); return orion_back_times(w, mul(w, y, mul(w, y, y)), -0.5);
-    case ORION_OP_inverse: y = orion_back_result(w, op); return orion_back_times(w, mul(w, y, y), -1);
-    case ORION_OP_tanh: y = orion_back_result(w, op); return one_minus(w, mul(w, y, y));
-    case ORION_OP_sigmoid: y = orion_back_result(w, op); return mul(w, y, one_minus(w, y));
-    case ORION_OP_square: return orion_back_times(w, orion_back_arg(w, op, "x"), 2);
-    case ORION_OP_sin: return unary(w, ORION_OP_cos, orion_back_arg(w, op, "x"));
-    case ORION_OP_cos: return orion_back_times(w, unary(w, ORION_OP_sin, orion_back_arg(w, op, "x")), -1);
-    case ORION_OP_silu: return gated_slope(w, orion_back_arg(w, op, "x"), 1);
+    case ORION_OP_exp:
+      return orion_back_result(w, op);
+    case ORION_OP_sqrt:
+      y = orion_back_result(w, op);
+      return binary(w, ORION_OP_real_div, orion_back_number(w, dtype, 0.5), y);
+    case ORION_OP_rsqrt:
+      y = orion_back_result(w, op);
+      return orion_back_times(w, mul(w, y, mul(w, y, y)), -0.5);
+    case ORION_OP_inverse:
+      y = orion_back_result(w, op);
+      return orion_back_times(w, mul(w, y, y), -1);
+    case ORION_OP_tanh:
+      y = orion_back_result(w, op);
+      return one_minus(w, mul(w, y, y));
+    case ORION_OP_sigmoid:
+      y = orion_back_result(w, op);
+      return mul(w, y, one_minus(w, y));
+    case ORION_OP_square:
+      return orion_back_times(w, orion_back_arg(w, op, "x"), 2);
+    case ORION_OP_sin:
+      return unary(w, ORION_OP_cos, orion_back_arg(w, op, "x"));
+    case ORION_OP_cos:
+      return orion_back_times(w, unary(w, ORION_OP_sin, orion_back_arg(w, op, "x")), -1);
+    case ORION_OP_silu:
+      return gated_slope(w, orion_back_arg(w, op, "x"), 1);
     case ORION_OP_log:
       x = orion_back_arg(w, op, "x");
       orion_op_float(w->from, op, "epsilon", &epsilon);
-      return ORION_BUILD(&w->b, NULL, ORION_OP_inverse, {"x", x},
-                         {"epsilon", orion_back_number(w, orion_back_result_type(w, op)->dtype, epsilon)});
-    default: return ORION_NONE;
+      return ORION_BUILD(&w->b, NULL, ORION_OP_inverse, {"x", x}, {"epsilon", orion_back_number(w, dtype, epsilon)});
+    default:
+      return ORION_NONE;
   }
 }
 
@@ -81,10 +97,10 @@ static orion_ref tanh_slope(orion_backward *w, orion_ref x) {
 void orion_grad_gelu(orion_backward *w, const orion_op *op, orion_ref dy) {
   const char *mode = orion_op_string(w->from, op, "mode");
   orion_ref x = limited(w, orion_back_arg(w, op, "x"), orion_back_result_type(w, op)->dtype);
-  orion_ref slope = !mode || strcmp(mode, "EXACT") == 0            ? erf_slope(w, x)
-                    : strcmp(mode, "TANH_APPROXIMATION") == 0      ? tanh_slope(w, x)
-                    : strcmp(mode, "SIGMOID_APPROXIMATION") == 0   ? gated_slope(w, x, 1.702)
-                                                                   : ORION_NONE;
+  orion_ref slope = !mode || strcmp(mode, "EXACT") == 0          ? erf_slope(w, x)
+                    : strcmp(mode, "TANH_APPROXIMATION") == 0    ? tanh_slope(w, x)
+                    : strcmp(mode, "SIGMOID_APPROXIMATION") == 0 ? gated_slope(w, x, 1.702)
+                                                                 : ORION_NONE;
   if (slope == ORION_NONE) {
     orion_back_refuse(w, op, "the mode has no gradient");
     return;
@@ -98,7 +114,8 @@ void orion_grad_cast(orion_backward *w, const orion_op *op, orion_ref dy) { orio
 
 void orion_grad_sum(orion_backward *w, const orion_op *op, orion_ref dy) {
   orion_back_give(w, op, "x", dy);
-  if (orion_back_wants(w, op, "y")) orion_back_give(w, op, "y", op->code == ORION_OP_sub ? orion_back_times(w, dy, -1) : dy);
+  if (orion_back_wants(w, op, "y"))
+    orion_back_give(w, op, "y", op->code == ORION_OP_sub ? orion_back_times(w, dy, -1) : dy);
 }
 
 void orion_grad_mul(orion_backward *w, const orion_op *op, orion_ref dy) {
@@ -124,7 +141,8 @@ void orion_grad_pow(orion_backward *w, const orion_op *op, orion_ref dz) {
   }
   if (orion_back_wants(w, op, "y")) {
     orion_dtype dtype = orion_back_result_type(w, op)->dtype;
-    orion_ref log = ORION_BUILD(&w->b, NULL, ORION_OP_log, {"x", x}, {"epsilon", orion_back_number(w, dtype, 0x1p-149)});
+    orion_ref log =
+        ORION_BUILD(&w->b, NULL, ORION_OP_log, {"x", x}, {"epsilon", orion_back_number(w, dtype, 0x1p-149)});
     orion_back_give(w, op, "y", mul(w, dz, mul(w, orion_back_result(w, op), log)));
   }
 }

@@ -32,7 +32,8 @@ typedef struct product {
 } product;
 
 static product matrices(orion_backward *w, const orion_op *op, orion_ref d) {
-  const orion_type *x = orion_back_type(w, op, "x"), *y = orion_back_type(w, op, "y"), *z = orion_back_result_type(w, op);
+  const orion_type *x = orion_back_type(w, op, "x"), *y = orion_back_type(w, op, "y"),
+                   *z = orion_back_result_type(w, op);
   product p = {orion_back_arg(w, op, "x"), orion_back_arg(w, op, "y"), d, false, false};
   orion_op_bool(w->from, op, "transpose_x", &p.tx);
   orion_op_bool(w->from, op, "transpose_y", &p.ty);
@@ -70,14 +71,16 @@ void orion_grad_matmul(orion_backward *w, const orion_op *op, orion_ref dz) {
   product p = matrices(w, op, dz);
   const orion_type *x = orion_back_type(w, op, "x"), *y = orion_back_type(w, op, "y");
   if (orion_back_wants(w, op, "x")) {
-    give_matrix(w, op, "x", p.tx ? orion_back_matmul(w, p.y, p.d, p.ty, true) : orion_back_matmul(w, p.d, p.y, false, !p.ty));
+    give_matrix(w, op, "x",
+                p.tx ? orion_back_matmul(w, p.y, p.d, p.ty, true) : orion_back_matmul(w, p.d, p.y, false, !p.ty));
   }
   if (!orion_back_wants(w, op, "y")) return;
   if (y->rank == 2 && x->rank > 2 && !p.tx) {  // one matrix for the whole batch: its positions are rows of one product
     p.x = rows_of(w, p.x, x);
     p.d = rows_of(w, p.d, orion_back_result_type(w, op));
   }
-  give_matrix(w, op, "y", p.ty ? orion_back_matmul(w, p.d, p.x, true, p.tx) : orion_back_matmul(w, p.x, p.d, !p.tx, false));
+  give_matrix(w, op, "y",
+              p.ty ? orion_back_matmul(w, p.d, p.x, true, p.tx) : orion_back_matmul(w, p.x, p.d, !p.tx, false));
 }
 
 // ---- convolution ----
@@ -119,7 +122,8 @@ void orion_grad_conv(orion_backward *w, const orion_op *op, orion_ref dy) {
   const orion_type *x = orion_back_type(w, op, "x"), *y = orion_back_result_type(w, op);
   const orion_type *weight = orion_back_type(w, op, "weight");
   if (!is_pointwise(w, op)) {
-    orion_back_refuse(w, op, "only convolutions of one position with stride 1, no padding and one group have a gradient");
+    orion_back_refuse(w, op,
+                      "only convolutions of one position with stride 1, no padding and one group have a gradient");
     return;
   }
   if (orion_back_wants(w, op, "x")) {
@@ -128,19 +132,18 @@ void orion_grad_conv(orion_backward *w, const orion_op *op, orion_ref dy) {
     int64_t ones[] = {1, 1, 1}, zeros[6] = {0};
     size_t n = (size_t)x->rank - 2;
     orion_builder *b = &w->b;
-    orion_ref dx = ORION_BUILD(b, NULL, ORION_OP_conv, {"x", dy}, {"weight", turned},
-                               {"strides", orion_build_ints(b, "strides", n, ones)},
-                               {"pad_type", orion_build_string(b, "pad_type", "valid")},
-                               {"pad", orion_build_ints(b, "pad", 2 * n, zeros)},
-                               {"dilations", orion_build_ints(b, "dilations", n, ones)},
-                               {"groups", orion_build_int(b, "groups", 1)});
+    orion_ref dx = ORION_BUILD(
+        b, NULL, ORION_OP_conv, {"x", dy}, {"weight", turned}, {"strides", orion_build_ints(b, "strides", n, ones)},
+        {"pad_type", orion_build_string(b, "pad_type", "valid")}, {"pad", orion_build_ints(b, "pad", 2 * n, zeros)},
+        {"dilations", orion_build_ints(b, "dilations", n, ones)}, {"groups", orion_build_int(b, "groups", 1)});
     orion_back_give(w, op, "x", dx);
   }
   orion_ref rows = positions_of(w, dy, y);
   if (orion_back_wants(w, op, "weight")) {
     orion_ref d = orion_back_matmul(w, rows, positions_of(w, orion_back_arg(w, op, "x"), x), false, true);
     orion_type matrix = {.kind = ORION_TYPE_TENSOR, .dtype = y->dtype, .rank = 2, .dims = {y->dims[1], x->dims[1]}};
-    orion_back_give(w, op, "weight", orion_back_reshape(w, orion_back_sum_to(w, d, &matrix), weight->rank, weight->dims));
+    orion_back_give(w, op, "weight",
+                    orion_back_reshape(w, orion_back_sum_to(w, d, &matrix), weight->rank, weight->dims));
   }
   if (orion_back_wants(w, op, "bias")) {
     orion_back_give(w, op, "bias", orion_back_reduce(w, ORION_OP_reduce_sum, rows, 2, (int64_t[]){0, 2}, false));
@@ -159,15 +162,16 @@ static orion_ref probabilities(orion_backward *w, const orion_op *op, double sca
   s = orion_back_times(w, s, scale);
   if (mask && mask->dtype == ORION_BOOL) {
     orion_ref hidden = orion_back_number(w, q->dtype, q->dtype == ORION_FP16 ? HIDDEN_FP16 : HIDDEN_FP32);
-    s = ORION_BUILD(&w->b, NULL, ORION_OP_select, {"cond", orion_back_arg(w, op, "attn_mask")}, {"a", s}, {"b", hidden});
+    s = ORION_BUILD(&w->b, NULL, ORION_OP_select, {"cond", orion_back_arg(w, op, "attn_mask")}, {"a", s},
+                    {"b", hidden});
   } else if (mask) {
     s = add(w, s, orion_back_arg(w, op, "attn_mask"));
   }
   return ORION_BUILD(&w->b, NULL, ORION_OP_softmax, {"x", s}, {"axis", orion_build_int(&w->b, "axis", -1)});
 }
 
-// y = P v: dv = P^T dy, dP = dy v^T, dS = P (dP - sum of dy y), dq = dS k scale, dk = dS^T q scale. P is computed again:
-// it is as large as the sequence is long, squared.
+// y = P v: dv = P^T dy, dP = dy v^T, dS = P (dP - sum of dy y), dq = dS k scale, dk = dS^T q scale. P is computed
+// again: it is as large as the sequence is long, squared.
 void orion_grad_sdpa(orion_backward *w, const orion_op *op, orion_ref dy) {
   const orion_type *q = orion_back_type(w, op, "query");
   double scale = 1 / sqrt((double)q->dims[q->rank - 1]);
@@ -177,7 +181,8 @@ void orion_grad_sdpa(orion_backward *w, const orion_op *op, orion_ref dy) {
   bool wants_mask = orion_back_wants(w, op, "attn_mask");
   if (!wants_q && !wants_k && !wants_mask) return;
   orion_ref dp = orion_back_matmul(w, dy, orion_back_arg(w, op, "value"), false, true);
-  orion_ref sum = orion_back_reduce(w, ORION_OP_reduce_sum, mul(w, dy, orion_back_result(w, op)), 1, (int64_t[]){-1}, true);
+  orion_ref sum =
+      orion_back_reduce(w, ORION_OP_reduce_sum, mul(w, dy, orion_back_result(w, op)), 1, (int64_t[]){-1}, true);
   orion_ref ds = mul(w, p, sub(w, dp, sum));
   if (wants_mask) orion_back_give(w, op, "attn_mask", ds);
   if (!wants_q && !wants_k) return;

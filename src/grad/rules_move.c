@@ -36,9 +36,9 @@ static orion_ref pad(orion_backward *w, orion_ref dy, const orion_type *x, const
   }
   if (!any) return dy;
   orion_builder *b = &w->b;
-  return ORION_BUILD(b, NULL, ORION_OP_pad, {"x", dy}, {"pad", orion_build_ints(b, "pad", 2 * (size_t)x->rank, amounts)},
-                     {"mode", orion_build_string(b, "mode", "constant")},
-                     {"constant_val", orion_back_number(w, x->dtype, 0)});
+  return ORION_BUILD(
+      b, NULL, ORION_OP_pad, {"x", dy}, {"pad", orion_build_ints(b, "pad", 2 * (size_t)x->rank, amounts)},
+      {"mode", orion_build_string(b, "mode", "constant")}, {"constant_val", orion_back_number(w, x->dtype, 0)});
 }
 
 void orion_grad_slice_by_size(orion_backward *w, const orion_op *op, orion_ref dy) {
@@ -95,7 +95,8 @@ void orion_grad_concat(orion_backward *w, const orion_op *op, orion_ref dy) {
 
 // ---- by index ----
 
-static orion_ref scatter(orion_backward *w, const orion_op *op, orion_ref data, orion_ref updates, int axis, const char *mode) {
+static orion_ref scatter(orion_backward *w, const orion_op *op, orion_ref data, orion_ref updates, int axis,
+                         const char *mode) {
   orion_builder *b = &w->b;
   return ORION_BUILD(b, NULL, ORION_OP_scatter, {"data", data}, {"indices", orion_back_arg(w, op, "indices")},
                      {"updates", updates}, {"axis", orion_build_int(b, "axis", axis)},

@@ -23,7 +23,8 @@ static orion_ref spread(orion_backward *w, orion_ref d, const orion_type *x, siz
     any = any || reps[axes[i]] != 1;
   }
   if (!any) return d;
-  return ORION_BUILD(&w->b, NULL, ORION_OP_tile, {"x", d}, {"reps", orion_build_ints(&w->b, "reps", (size_t)x->rank, reps)});
+  return ORION_BUILD(&w->b, NULL, ORION_OP_tile, {"x", d},
+                     {"reps", orion_build_ints(&w->b, "reps", (size_t)x->rank, reps)});
 }
 
 // max: equal maxima share, so that the sum over the axes is kept.
@@ -70,7 +71,8 @@ void orion_grad_layer_norm(orion_backward *w, const orion_op *op, orion_ref dy) 
   orion_ref x = orion_back_cast(w, orion_back_arg(w, op, "x"), ORION_FP32);
   orion_ref centred = sub(w, x, orion_back_reduce(w, ORION_OP_reduce_mean, x, n, axes, true));
   orion_ref variance = orion_back_reduce(w, ORION_OP_reduce_mean, mul(w, centred, centred), n, axes, true);
-  orion_ref r = ORION_BUILD(&w->b, NULL, ORION_OP_rsqrt, {"x", variance}, {"epsilon", orion_back_number(w, ORION_FP32, epsilon)});
+  orion_ref r =
+      ORION_BUILD(&w->b, NULL, ORION_OP_rsqrt, {"x", variance}, {"epsilon", orion_back_number(w, ORION_FP32, epsilon)});
   orion_ref hat = orion_back_cast(w, mul(w, centred, r), t->dtype);
   r = orion_back_cast(w, r, t->dtype);
   if (orion_back_wants(w, op, "gamma")) {

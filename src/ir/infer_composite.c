@@ -65,12 +65,12 @@ static orion_status attention_caches(orion_infer *c, int64_t width) {
   ORION_TRY(want_rank(c, "v_cache", 2));
   if (!orion_dim_agree(kc->dims[1], width, &merged) || !orion_dim_agree(vc->dims[1], width, &merged) ||
       !orion_dim_agree(kc->dims[0], vc->dims[0], &s)) {
-    return ORION_RULE_FAIL(c, "arguments k_cache %s and v_cache %s: want [S, %lld]",
-                           orion_shape_text(2, kc->dims).text, orion_shape_text(2, vc->dims).text, (long long)width);
+    return ORION_RULE_FAIL(c, "arguments k_cache %s and v_cache %s: want [S, %lld]", orion_shape_text(2, kc->dims).text,
+                           orion_shape_text(2, vc->dims).text, (long long)width);
   }
   if (mask && (mask->rank != 2 || mask->dims[0] != 1 || !orion_dim_agree(mask->dims[1], s, &merged))) {
-    return ORION_RULE_FAIL(c, "argument mask: shape %s (want [1, %lld])",
-                           orion_shape_text(mask->rank, mask->dims).text, (long long)s);
+    return ORION_RULE_FAIL(c, "argument mask: shape %s (want [1, %lld])", orion_shape_text(mask->rank, mask->dims).text,
+                           (long long)s);
   }
   return ORION_OK;
 }

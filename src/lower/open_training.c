@@ -1,11 +1,13 @@
-// Opening for the cpu device what only training graphs have: cross-entropy, and the gradients of composites. Rows, as in
-// open_rows.c. Statistics and the loss are in fp32 whatever the type of the activations.
+// Opening for the cpu device what only training graphs have: cross-entropy, and the gradients of composites. Rows, as
+// in open_rows.c. Statistics and the loss are in fp32 whatever the type of the activations.
 //
 //   cross_entropy       z = logits - max, l = log(sum exp z) - z[target], mean of l over the positions that count
 //   ... gradient        (softmax - one at the target) * dloss / n; the one is subtracted in place by a scatter
 //   rms_norm gradient   x^ = x r, g = dy gamma: dx = r (g - x^ mean(g x^)), dgamma = sum of dy x^
-//   attention gradient  P = softmax(q k^T scale + mask) again; dv = P^T dy, dS = P (dy v^T - sum of dy y), dq = dS k scale,
-//                       dk = dS^T q scale, over [B, KV, G, T, n]; groups of query heads that share a key head are summed
+//   attention gradient  P = softmax(q k^T scale + mask) again; dv = P^T dy, dS = P (dy v^T - sum of dy y), dq = dS k
+//   scale,
+//                       dk = dS^T q scale, over [B, KV, G, T, n]; groups of query heads that share a key head are
+//                       summed
 #include <string.h>
 
 #include "lower/lower_internal.h"
@@ -19,15 +21,18 @@ static orion_ref number(lowering *l, orion_dtype dtype, double v) { return orion
 static orion_ref cast(lowering *l, orion_ref x, orion_dtype dtype) {
   const orion_type *t = orion_ref_type(l->to, x);
   if (!t || t->dtype == dtype) return x;
-  return ORION_BUILD(&l->b, NULL, ORION_OP_cast, {"x", x}, {"dtype", orion_build_string(&l->b, "dtype", orion_dtype_name(dtype))});
+  return ORION_BUILD(&l->b, NULL, ORION_OP_cast, {"x", x},
+                     {"dtype", orion_build_string(&l->b, "dtype", orion_dtype_name(dtype))});
 }
 
 static orion_ref reshape(lowering *l, orion_ref x, int rank, const int64_t *dims) {
-  return ORION_BUILD(&l->b, NULL, ORION_OP_reshape, {"x", x}, {"shape", orion_build_ints(&l->b, "shape", (size_t)rank, dims)});
+  return ORION_BUILD(&l->b, NULL, ORION_OP_reshape, {"x", x},
+                     {"shape", orion_build_ints(&l->b, "shape", (size_t)rank, dims)});
 }
 
 static orion_ref transpose(lowering *l, orion_ref x, int rank, const int64_t *perm) {
-  return ORION_BUILD(&l->b, NULL, ORION_OP_transpose, {"x", x}, {"perm", orion_build_ints(&l->b, "perm", (size_t)rank, perm)});
+  return ORION_BUILD(&l->b, NULL, ORION_OP_transpose, {"x", x},
+                     {"perm", orion_build_ints(&l->b, "perm", (size_t)rank, perm)});
 }
 
 static orion_ref reduce(lowering *l, orion_opcode code, orion_ref x, size_t n, const int64_t *axes, bool keep) {
@@ -40,7 +45,8 @@ static orion_ref reduce_last(lowering *l, orion_opcode code, orion_ref x) {
 }
 
 static orion_ref matmul(lowering *l, orion_ref x, orion_ref y, bool tx, bool ty) {
-  return ORION_BUILD(&l->b, NULL, ORION_OP_matmul, {"x", x}, {"y", y}, {"transpose_x", orion_build_bool(&l->b, "tx", tx)},
+  return ORION_BUILD(&l->b, NULL, ORION_OP_matmul, {"x", x}, {"y", y},
+                     {"transpose_x", orion_build_bool(&l->b, "tx", tx)},
                      {"transpose_y", orion_build_bool(&l->b, "ty", ty)});
 }
 
@@ -48,10 +54,10 @@ static orion_ref matmul(lowering *l, orion_ref x, orion_ref y, bool tx, bool ty)
 
 typedef struct loss {
   int64_t T, V;
-  orion_ref logits;   // fp32 [T, V]
-  orion_ref index;    // int32 [T, 1]: the target, 0 where there is none
-  orion_ref counts;   // fp32 [T, 1]: 1 where there is a target
-  orion_ref n;        // fp32 [1, 1]: how many, at least 1
+  orion_ref logits;  // fp32 [T, V]
+  orion_ref index;   // int32 [T, 1]: the target, 0 where there is none
+  orion_ref counts;  // fp32 [T, 1]: 1 where there is a target
+  orion_ref n;       // fp32 [1, 1]: how many, at least 1
 } loss;
 
 static loss open_loss(lowering *l, const orion_op *op) {
@@ -73,7 +79,8 @@ static orion_ref open_cross_entropy(lowering *l, const orion_op *op) {
   orion_ref sum = reduce_last(l, ORION_OP_reduce_sum, ORION_BUILD(b, NULL, ORION_OP_exp, {"x", z}));
   orion_ref log = ORION_BUILD(b, NULL, ORION_OP_log, {"x", sum}, {"epsilon", number(l, ORION_FP32, 0x1p-149)});
   orion_ref at = ORION_BUILD(b, NULL, ORION_OP_gather_along_axis, {"x", z}, {"indices", s.index},
-                             {"axis", orion_build_int(b, "axis", 1)}, {"validate_indices", orion_build_bool(b, "validate", false)});
+                             {"axis", orion_build_int(b, "axis", 1)},
+                             {"validate_indices", orion_build_bool(b, "validate", false)});
   orion_ref each = binary(l, ORION_OP_mul, binary(l, ORION_OP_sub, log, at), s.counts);
   orion_ref total = reduce(l, ORION_OP_reduce_sum, each, 1, (int64_t[]){0}, true);
   return reshape(l, binary(l, ORION_OP_real_div, total, s.n), 1, (int64_t[]){1});
@@ -94,13 +101,15 @@ static orion_ref open_cross_entropy_grad(lowering *l, const orion_op *op, const 
 
 // ---- RMS norm -------------------------------------------------------------------------------------------------------
 
-static void open_rms_norm_grad(lowering *l, const orion_op *op, const orion_type *type, orion_ref *dx, orion_ref *dgamma) {
+static void open_rms_norm_grad(lowering *l, const orion_op *op, const orion_type *type, orion_ref *dx,
+                               orion_ref *dgamma) {
   double epsilon = 0;
   int64_t groups = 1, T = type->dims[0], C = type->dims[1];
   orion_op_float(l->from, op, "epsilon", &epsilon);
   orion_op_int(l->from, op, "groups", &groups);
   int64_t dims[] = {T, groups, C / groups};
-  orion_ref x = reshape(l, cast(l, mapped(l, op, "x"), ORION_FP32), 3, dims), dy = reshape(l, mapped(l, op, "dy"), 3, dims);
+  orion_ref x = reshape(l, cast(l, mapped(l, op, "x"), ORION_FP32), 3, dims),
+            dy = reshape(l, mapped(l, op, "dy"), 3, dims);
   orion_ref mean = reduce_last(l, ORION_OP_reduce_mean, binary(l, ORION_OP_mul, x, x));
   orion_ref r = ORION_BUILD(&l->b, NULL, ORION_OP_rsqrt, {"x", mean}, {"epsilon", number(l, ORION_FP32, epsilon)});
   orion_ref hat = cast(l, binary(l, ORION_OP_mul, x, r), type->dtype);
@@ -161,11 +170,20 @@ void orion_open_rows_training(lowering *l, const orion_op *op) {
   const orion_type *type = orion_value_type(l->from, op->results[0]);
   orion_ref y[3] = {ORION_NONE, ORION_NONE, ORION_NONE};
   switch (op->code) {
-    case ORION_OP_orion_cross_entropy: y[0] = open_cross_entropy(l, op); break;
-    case ORION_OP_orion_cross_entropy_grad: y[0] = open_cross_entropy_grad(l, op, type); break;
-    case ORION_OP_orion_rms_norm_grad: open_rms_norm_grad(l, op, type, &y[0], &y[1]); break;
-    case ORION_OP_orion_attention_grad: open_attention_grad(l, op, type, &y[0], &y[1], &y[2]); break;
-    default: orion_builder_fail(&l->b, ORION_INTERNAL, "%s: lowering does not open it", op->spelling);
+    case ORION_OP_orion_cross_entropy:
+      y[0] = open_cross_entropy(l, op);
+      break;
+    case ORION_OP_orion_cross_entropy_grad:
+      y[0] = open_cross_entropy_grad(l, op, type);
+      break;
+    case ORION_OP_orion_rms_norm_grad:
+      open_rms_norm_grad(l, op, type, &y[0], &y[1]);
+      break;
+    case ORION_OP_orion_attention_grad:
+      open_attention_grad(l, op, type, &y[0], &y[1], &y[2]);
+      break;
+    default:
+      orion_builder_fail(&l->b, ORION_INTERNAL, "%s: lowering does not open it", op->spelling);
   }
   for (uint32_t i = 0; i < op->n_results && i < 3; i++) l->map[op->results[i]] = y[i];
 }

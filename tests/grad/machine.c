@@ -93,8 +93,7 @@ orion_program *lowered(orion_program *graph) {
 orion_program *parsed(const char *text) {
   orion_error err = {0};
   orion_program *p;
-  if (orion_mil_parse(NULL, text, strlen(text), "case", &p, &err) != ORION_OK ||
-      orion_verify_ok(p, &err) != ORION_OK) {
+  if (orion_mil_parse(NULL, text, strlen(text), "case", &p, &err) != ORION_OK || orion_verify_ok(p, &err) != ORION_OK) {
     fail_msg("%s\n%s", err.message, text);
   }
   return p;

@@ -23,10 +23,10 @@ size_t machine_elements(const machine *m, const char *name);     // fails the te
 void machine_set(machine *m, const char *name, const float *v);  // ignored where there is no such input
 void machine_set_ints(machine *m, const char *name, const int32_t *v);
 void machine_run(machine *m);
-float *machine_get(const machine *m, const char *name);          // free() it
+float *machine_get(const machine *m, const char *name);  // free() it
 
 // The program after lowering for the cpu target: one part, which the caller destroys.
 orion_program *lowered(orion_program *graph);
-orion_program *parsed(const char *text);                         // and verified
+orion_program *parsed(const char *text);  // and verified
 
 #endif

@@ -84,7 +84,8 @@ static double worst_of(const golden *g, const orion_weight *w, const float *got)
       worst = diff > worst || isnan(diff) ? diff : worst;
     }
   }
-  // Relative to the parameter as PyTorch has it: the key's part of a joint bias has no gradient at all, but for rounding.
+  // Relative to the parameter as PyTorch has it: the key's part of a joint bias has no gradient at all, but for
+  // rounding.
   for (size_t i = 0; i < t->size / 4; i++) {
     float v;
     memcpy(&v, t->bytes + 4 * i, sizeof v);
@@ -101,7 +102,10 @@ static orion_program *training_program(const golden *g, const setting *s, orion_
   assert_ok(orion_verify_ok(graph, &err), &err);
   const char *wrt[MAX_WEIGHTS];
   for (size_t i = 0; i < g->n_weights; i++) wrt[i] = g->weights[i].name;
-  orion_grad_options o = {.seeds = &(orion_grad_seed){"loss", "loss_scale"}, .n_seeds = 1, .wrt = wrt, .n_wrt = g->n_weights,
+  orion_grad_options o = {.seeds = &(orion_grad_seed){"loss", "loss_scale"},
+                          .n_seeds = 1,
+                          .wrt = wrt,
+                          .n_wrt = g->n_weights,
                           .recompute = s->again ? orion_grad_recompute_cheap : NULL};
   assert_ok(orion_grad(graph, &o, &p, report, &err), &err);
   assert_ok(orion_verify_ok(p, &err), &err);
@@ -151,10 +155,12 @@ static void check(const golden *g, const char *name, const setting *s) {
     }
     free(d);
   }
-  print_message("# %s on %s, %s%s%s: loss off by %.1e, gradients by %.1e (%s); taps %zu KiB kept, %zu KiB again\n", name,
-                s->device, orion_dtype_name(s->compute), s->inputs ? ", weights as inputs" : "", s->again ? ", recomputing" : "",
-                fabs((double)loss[0] - g->loss) / g->loss, worst, where, report.kept_bytes >> 10, report.recomputed_bytes >> 10);
-  if (!(fabs((double)loss[0] - g->loss) <= s->limit * g->loss)) fail_msg("%s: loss %g instead of %g", name, (double)loss[0], g->loss);
+  print_message("# %s on %s, %s%s%s: loss off by %.1e, gradients by %.1e (%s); taps %zu KiB kept, %zu KiB again\n",
+                name, s->device, orion_dtype_name(s->compute), s->inputs ? ", weights as inputs" : "",
+                s->again ? ", recomputing" : "", fabs((double)loss[0] - g->loss) / g->loss, worst, where,
+                report.kept_bytes >> 10, report.recomputed_bytes >> 10);
+  if (!(fabs((double)loss[0] - g->loss) <= s->limit * g->loss))
+    fail_msg("%s: loss %g instead of %g", name, (double)loss[0], g->loss);
   if (!(worst <= s->limit)) fail_msg("%s on %s: gradient of %s is off by %g", name, s->device, where, worst);
   free(loss);
   machine_close(&m);

@@ -121,8 +121,13 @@ static float ane_gelu(char mode, float x) {
 
 // ---- storage ---- fp16 for every floating type.
 
-static void ane_round(orion_dtype dtype, float *x, size_t n) {
-  for (size_t i = 0; i < n; i++) x[i] = orion_fixed_half((double)x[i]);
+static void ane_round(orion_dtype dtype, float *x, size_t n) { orion_ane_lanes_here()->round(x, n); }
+
+static bool ane_row(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z,
+                    size_t n) {
+  if (code != ORION_OP_add && code != ORION_OP_sub && code != ORION_OP_mul) return false;
+  orion_ane_lanes_here()->row(code, x, x_step, y, y_step, z, n);
+  return true;
 }
 
 static void ane_accept(orion_dtype dtype, float *x, size_t n) {
@@ -170,7 +175,7 @@ static const char *const unknown_m6[] = {
     .family = #NAME,                                                                                              \
     .numerics = ARCH ": sums of products in steps of 2^-16 up to 2^15, results in fp16, ties away from zero, "    \
                      "functions by table",                                                                        \
-    .mac = orion_ane_mac, .unary = orion_ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary,                 \
+    .mac = orion_ane_mac, .unary = orion_ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary, .row = ane_row,                 \
     .round = ane_round, .accept = ane_accept, .narrow = orion_fixed_half, .divide = divide,                       \
     .softmax = orion_ane_softmax, .unknown = unknown_##NAME, .ane = true, __VA_ARGS__                             \
   }

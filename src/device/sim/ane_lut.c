@@ -34,7 +34,7 @@ float orion_ane_curve(orion_ane_function f, float v) {
   } else if (at >= word(t->hi)) {
     y = word(t->out_hi);
   } else {
-    double place = ldexp((double)a, t->shift), whole = floor(place);
+    double place = orion_fixed_scale((double)a, t->shift), whole = floor(place);
     int centre = odd ? 0 : 16, last = odd ? 32 : 16;
     int direction = !odd && negative ? -1 : 1;
     if (place > last) {
@@ -55,10 +55,10 @@ float orion_ane_exp2(float v) {
   float z = orion_fixed_operand(v);
   if (z <= word(t->lo)) return word(t->out_lo);
   if (z >= word(t->hi)) return word(t->out_hi);
-  double a = fabs((double)z), n = floor(a), place = ldexp(a - n, t->shift), i = floor(place);
+  double a = fabs((double)z), n = floor(a), place = orion_fixed_scale(a - n, t->shift), i = floor(place);
   int k = (int)i;
-  if (z >= 0) return orion_fixed_half(ldexp((double)between(t, k, k + 1, place - i), (int)n));
-  return orion_fixed_half(ldexp((double)between(t, 32 - k, 31 - k, place - i), -(int)n - 1));
+  if (z >= 0) return orion_fixed_half(orion_fixed_scale((double)between(t, k, k + 1, place - i), (int)n));
+  return orion_fixed_half(orion_fixed_scale((double)between(t, 32 - k, 31 - k, place - i), -(int)n - 1));
 }
 
 float orion_ane_exp(float x) {
@@ -68,8 +68,9 @@ float orion_ane_exp(float x) {
 
 // m of x = m * 2^e as a place among the knots, m in [0.5, 1), or in [0.5, 2) with an even e.
 static float mantissa(const orion_ane_table *t, double x, bool even, int *out_e) {
-  int e;
-  double m = frexp(x, &e);
+  const uint64_t bits = orion_fixed_bits(x);
+  int e = (int)(bits >> 52) - 1022;
+  double m = orion_fixed_from_bits((bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1022) << 52);
   if (even && e % 2 != 0) {
     m *= 2;
     e--;
@@ -99,7 +100,7 @@ static float root(orion_ane_function f, float v, int sign) {
   if (x >= word(t->hi)) return word(t->out_hi);
   int e;
   float y = mantissa(t, (double)x, true, &e);
-  return orion_fixed_half(ldexp((double)y, sign * e / 2));
+  return orion_fixed_half(orion_fixed_scale((double)y, sign * e / 2));
 }
 
 float orion_ane_sqrt(float x) { return root(ORION_ANE_SQRT, x, 1); }
@@ -112,7 +113,7 @@ float orion_ane_inverse(float v) {
   if (a > 0 && a < word(t->hi)) {
     int e;
     float m = mantissa(t, (double)a, false, &e);
-    y = orion_fixed_half(ldexp((double)m, -e));
+    y = orion_fixed_half(orion_fixed_scale((double)m, -e));
   }
   return x < 0 && y != 0 ? -y : y;
 }
@@ -122,7 +123,7 @@ float orion_ane_sin(float v) {
   float x = orion_fixed_operand(v);
   if (isinf(x)) return 0;
   double quarters = fabs((double)x) * 0.63661977236758134308, whole = floor(quarters);
-  double place = ldexp(quarters - whole, t->shift);
+  double place = orion_fixed_scale(quarters - whole, t->shift);
   int quadrant = (int)fmod(whole, 4);
   if (quadrant & 1) place = 32 - place;
   double i = place < 31 ? floor(place) : 31;

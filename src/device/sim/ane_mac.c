@@ -8,7 +8,6 @@
 //
 // The fast path adds in 32 bits, which hold every sum that does not overflow; a bound of the magnitudes says which
 // columns that may be.
-#include "base/cpu.h"
 #include "device/sim/ane.h"
 #include "device/sim/fixed.h"
 
@@ -25,11 +24,12 @@ float orion_ane_mac_column(size_t k, const float *w, const float *x, size_t step
   return orion_fixed_half((double)sum * 0x1p-16);
 }
 
-static const orion_ane_lanes *lanes_here(void) {
+// Asked for every row: the compiler's run-time library found the features at start, where asking the processor itself
+// is slow (in virtual machines, very).
+const orion_ane_lanes *orion_ane_lanes_here(void) {
 #ifdef __x86_64__
-  uint32_t features = orion_cpu_features();
-  if (features & ORION_CPU_AVX512) return &orion_ane_lanes_avx512;
-  if (features & ORION_CPU_AVX2) return &orion_ane_lanes_avx2;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return &orion_ane_lanes_avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &orion_ane_lanes_avx2;
 #endif
   return &orion_ane_lanes_portable;
 }
@@ -72,7 +72,7 @@ static float single(const orion_ane_lanes *l, size_t k, const float *w, const fl
 
 void orion_ane_mac(size_t k, const float *w, const float *x, size_t ldx, size_t n, float bias, float *out,
                    size_t step) {
-  const orion_ane_lanes *l = lanes_here();
+  const orion_ane_lanes *l = orion_ane_lanes_here();
   const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
   size_t j = 0;
   while (n - j >= l->width) {

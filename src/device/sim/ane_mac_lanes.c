@@ -6,8 +6,9 @@
 // the rounded term (adding the half is exact, or is swallowed where the number is an integer already). A product is
 // dropped when the powers of two below its factors multiply to 2^-17 or less.
 //
-// Compiled once per processor level with LEVEL and WIDTH set.
+// The elementwise unit's sums and products are here too. Compiled once per processor level, LEVEL and WIDTH set.
 #include "device/sim/ane.h"
+#include "device/sim/fixed.h"
 
 typedef float vf __attribute__((vector_size(WIDTH * 4)));
 typedef int32_t vi __attribute__((vector_size(WIDTH * 4)));
@@ -123,4 +124,66 @@ static int32_t dot(size_t k, const float *w, const float *x, float *bound) {
   return (int32_t)sum;
 }
 
-const orion_ane_lanes JOIN(orion_ane_lanes_, LEVEL) = {WIDTH, panel, dot};
+// ---- rows of the elementwise unit ---- see fixed.h for the same, one number at a time
+
+static inline vi select(vi mask, vi yes, vi no) { return (mask & yes) | (~mask & no); }
+
+// To fp16, ties away from zero, where v has at most 22 bits, or is odd in its last bit (of 24) when it was cut there.
+static inline vf to_half(vf v) {
+  vf a = magnitude(v), most = splat(65536);
+  a = (vf)select(a < most, (vi)a, (vi)most);
+  vi power = (vi)a & 0x7f800000, least = 113 << 23 | (vi){0};
+  power = select(power > least, power, least);
+  vf unit = (vf)(power - (10 << 23)), inverse = (vf)((264 << 23) - power);
+  vf y = __builtin_convertvector(__builtin_convertvector(a * inverse + 0.5f, vi), vf) * unit;
+  y = (vf)select(y < most, (vi)y, 0x7f800000 | (vi){0});
+  y = (vf)(((vi)y | ((vi)v & INT32_MIN)) & (v == v));  // NaN, of inf - inf or 0 * inf, is zero
+  return y + 0.0f;                                     // and so is -0
+}
+
+static inline vf operand(vf v) {  // NaN as infinity
+  vi special = ((vi)v & 0x7f800000) == 0x7f800000;
+  return (vf)((vi)v & ~(special & 0x7fffff));
+}
+
+// a + b to 24 bits, the last of them odd if anything was cut: rounding once more is then as rounding once.
+static inline vf sum_odd(vf a, vf b) {
+  vf s = a + b, part = s - a, error = (a - (s - part)) + (b - part);
+  vi cut = (error != 0) & (magnitude(s) < splat(131072)), away = ((vi)error ^ (vi)s) < 0;
+  return (vf)select(cut, ((vi)s + away) | 1, (vi)s);  // `away` is -1 where s was rounded up
+}
+
+static inline vf apply(orion_opcode code, vf a, vf b) {
+  a = operand(a);
+  b = operand(b);
+  return to_half(code == ORION_OP_mul ? a * b : sum_odd(a, code == ORION_OP_sub ? -b : b));
+}
+
+static inline __attribute__((always_inline)) void row_of(orion_opcode code, const float *x, size_t x_step,
+                                                         const float *y, size_t y_step, float *z, size_t n) {
+  size_t i = 0;
+  for (; i + WIDTH <= n; i += WIDTH) {
+    vf v = apply(code, x_step ? load(x + i) : splat(*x), y_step ? load(y + i) : splat(*y));
+    __builtin_memcpy(z + i, &v, sizeof v);
+  }
+  for (; i < n; i++) {
+    vf v = apply(code, splat(x[i * x_step]), splat(y[i * y_step]));
+    z[i] = v[0];
+  }
+}
+
+static void row(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z, size_t n) {
+  if (code == ORION_OP_mul) {
+    row_of(ORION_OP_mul, x, x_step, y, y_step, z, n);
+  } else if (code == ORION_OP_add) {
+    row_of(ORION_OP_add, x, x_step, y, y_step, z, n);
+  } else {
+    row_of(ORION_OP_sub, x, x_step, y, y_step, z, n);
+  }
+}
+
+static void round_row(float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) x[i] = orion_fixed_half((double)x[i]);
+}
+
+const orion_ane_lanes JOIN(orion_ane_lanes_, LEVEL) = {WIDTH, panel, dot, row, round_row};

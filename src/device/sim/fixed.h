@@ -17,19 +17,27 @@ static inline uint64_t orion_fixed_bits(double x) {
   return bits;
 }
 
+static inline double orion_fixed_from_bits(uint64_t bits) {
+  double x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// x * 2^n, n from -1000 to 1000
+static inline double orion_fixed_scale(double x, int n) {
+  return x * orion_fixed_from_bits((uint64_t)(1023 + n) << 52);
+}
+
 // To the nearest fp16, ties away from zero; subnormals kept, 65520 and more gives infinity, zero is +0. Exact for any x
-// of at most 51 significant bits. NaN counts as infinity.
+// of at most 51 significant bits. NaN counts as infinity. Without branches, so that loops of it become vectors.
 static inline float orion_fixed_half(double x) {
-  double a = fabs(x);
-  if (a < 0x1p-14) {
-    double steps = (double)(int32_t)(a * 0x1p24 + 0.5);
-    return steps == 0 ? 0 : (float)copysign(steps * 0x1p-24, x);
-  }
-  if (!(a < 65520)) return copysignf(INFINITY, (float)x);
-  uint64_t bits = (orion_fixed_bits(x) + (UINT64_C(1) << 41)) & ~((UINT64_C(1) << 42) - 1);
-  double rounded;
-  memcpy(&rounded, &bits, sizeof rounded);
-  return (float)rounded;
+  double a = fabs(x), top = a < 65536 ? a : 65536;
+  uint64_t power = orion_fixed_bits(top > 0x1p-14 ? top : 0x1p-14) & UINT64_C(0x7ff0000000000000);
+  double unit = orion_fixed_from_bits(power - (UINT64_C(10) << 52));  // between neighbours of this size
+  double inverse = orion_fixed_from_bits((UINT64_C(2056) << 52) - power);
+  double y = (double)(int32_t)(top * inverse + 0.5) * unit;
+  y = y < 65536 ? y : (double)INFINITY;
+  return (float)copysign(y, x) + 0.0f;  // -0 + 0 is +0
 }
 
 // What the elementwise unit reads: NaN as infinity, -0 as +0.

@@ -185,6 +185,11 @@ ORION_SIM_RUN(orion_sim_run_binary) {
   rows r;
   rows_start(&r, z, 2, (const orion_sim_tensor *[]){x, y});
   do {
+    if (floats && c->arith->row && c->arith->row(op->code, x->f + r.at[0], (size_t)r.step[0], y->f + r.at[1],
+                                                 (size_t)r.step[1], z->f + done, r.n)) {
+      done += r.n;
+      continue;
+    }
     for (size_t i = 0; i < r.n; i++, done++) {
       int64_t a = r.at[0] + (int64_t)i * r.step[0], b = r.at[1] + (int64_t)i * r.step[1];
       if (floats && by_constant) {

@@ -137,6 +137,15 @@ static bool computes(orion_opcode code) {
                                       code == ORION_OP_pad);
 }
 
+// Chip families round inside these already.
+static bool rounds_itself(const orion_sim_op *op) {
+  if (!op->arith->ane) return false;
+  orion_op_class cls = orion_opcode_info(op->code)->cls;
+  return op->code == ORION_OP_conv || op->code == ORION_OP_linear || op->code == ORION_OP_matmul ||
+         op->code == ORION_OP_softmax || cls == ORION_CLASS_UNARY || cls == ORION_CLASS_BINARY ||
+         cls == ORION_CLASS_REDUCE;
+}
+
 static orion_status sim_run(orion_executable *base, orion_surface *const *surfaces, orion_error *err) {
   orion_sim_executable *e = (orion_sim_executable *)base;
   const orion_sim_device *d = (const orion_sim_device *)base->device;
@@ -152,7 +161,7 @@ static orion_status sim_run(orion_executable *base, orion_surface *const *surfac
   for (size_t i = 0; i < e->n_ops; i++) {
     const orion_sim_op *op = &e->ops[i];
     ORION_TRY(op->kernel->run(&ctx, op, err));
-    for (size_t r = 0; r < op->n_out && computes(op->code); r++) {
+    for (size_t r = 0; r < op->n_out && computes(op->code) && !rounds_itself(op); r++) {
       if (orion_dtype_is_float(op->out[r]->dtype)) d->arith->round(op->out[r]->dtype, op->out[r]->f, op->out[r]->n);
     }
   }

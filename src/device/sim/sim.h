@@ -57,6 +57,8 @@ typedef struct orion_sim_arith {
   float (*gelu)(char mode, float x);  // mode: E exact, T tanh, S sigmoid
   float (*binary)(orion_opcode code, float x, float y);
   float (*divide)(float x, float by);   // by a constant
+  // A row of `binary`, steps 0 or 1; false: not this one. NULL: none.
+  bool (*row)(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z, size_t n);
   void (*round)(orion_dtype dtype, float *x, size_t n);  // to what the dtype can hold
   void (*accept)(orion_dtype dtype, float *x, size_t n); // numbers of constants and inputs; NULL: as they are
   float (*narrow)(double x);            // a result that was computed in double

@@ -113,6 +113,89 @@ static void integer_sums_of_m6(void **state) {
   assert_int_equal(n, 30);
 }
 
+// The same through programs: quantised input, compressed weights, a 1x1 convolution.
+static uint16_t quantised_conv(const char *family, size_t n, const int8_t *x, const int8_t *w, double x_scale,
+                               double w_scale) {
+  size_t size = 2048 + 5 * n, used;
+  char *text = malloc(size);
+  uint16_t *halves = malloc(n * sizeof *halves);
+  used = (size_t)snprintf(text, size,
+      "program(1.3)\n{\n  func main<ios18>(tensor<fp16, [1, %zu, 1, 1]> x) {\n"
+      "    fp16 one = const()[name = string(\"one\"), val = fp16(1)];\n"
+      "    fp16 xs = const()[name = string(\"xs\"), val = fp16(%a)];\n"
+      "    string type = const()[name = string(\"type\"), val = string(\"int8\")];\n"
+      "    tensor<fp16, [1, 1, 1, 1]> ws = const()[name = string(\"ws\"), val = tensor<fp16, [1, 1, 1, 1]>([[[[%a]]]])];\n"
+      "    tensor<int8, [1, %zu, 1, 1]> wq = const()[name = string(\"wq\"), val = tensor<int8, [1, %zu, 1, 1]>([[",
+      n, x_scale, w_scale, n, n);
+  for (size_t i = 0; i < n; i++) {
+    used += (size_t)snprintf(text + used, size - used, "%s[[%d]]", i ? "," : "", w[i]);
+    halves[i] = orion_float_to_half(x[i]);
+    if (size - used < 1024) text = realloc(text, size *= 2);
+  }
+  snprintf(text + used, size - used,
+      "]])];\n    tensor<int8, [1, %zu, 1, 1]> xq = quantize(input = x, output_dtype = type, scale = one)[name = string(\"xq\")];\n"
+      "    tensor<fp16, [1, %zu, 1, 1]> xd = dequantize(input = xq, scale = xs)[name = string(\"xd\")];\n"
+      "    tensor<fp16, [1, %zu, 1, 1]> wd = constexpr_blockwise_shift_scale(data = wq, scale = ws)[name = string(\"wd\")];\n"
+      "    tensor<fp16, [1, 1, 1, 1]> y = conv(x = xd, weight = wd)[name = string(\"y\")];\n  } -> (y);\n}\n", n, n, n);
+  one_run r = bits_open(family, text);
+  bits_put(&r, 0, halves);
+  bits_run(&r);
+  uint16_t y = *bits_get(&r, 1);
+  one_run_close(&r);
+  free(text);
+  free(halves);
+  return y;
+}
+
+static void integer_convolutions_of_m6(void **state) {
+  enum { MOST = 16384 };
+  static int8_t x[MOST], w[MOST];
+  char path[TEST_PATH_MAX];
+  SKIP_WITHOUT_SHARED(path, "data/anevec/int8_acc.tsv");
+  bits_table_load(&table, path);
+  size_t n_rows = 0;
+  for (size_t i = 1; i < table.rows; i++) {
+    size_t n = (size_t)atoi(bits_cell(&table, i, "N"));
+    const char *mode = bits_cell(&table, i, "mode");
+    if (n > MOST || strcmp(bits_cell(&table, i, "kh"), "1") != 0) continue;
+    if (strcmp(bits_cell(&table, i, "placement"), "cpu-fallback") == 0) continue;
+    bool cancel = strcmp(mode, "cancel") == 0, negative = strcmp(mode, "neg") == 0;
+    int64_t sum = 0;
+    for (size_t k = 0; k < n; k++) {
+      x[k] = negative ? -128 : 127;
+      w[k] = negative ? -128 : cancel && k % 2 ? -127 : 127;
+      sum += x[k] * w[k];
+    }
+    assert_true(sum == atoll(bits_cell(&table, i, "S_int")));
+    double scale = strtod(bits_cell(&table, i, "scale"), NULL);
+    assert_int_equal(quantised_conv("m6", n, x, w, scale * 64, 0x1p-6), bits_hex(bits_cell(&table, i, "y_hex")));
+    n_rows++;
+  }
+  print_message("%zu integer sums as convolutions\n", n_rows);
+  free(table.text);
+  assert_true(n_rows >= 10);
+}
+
+static void integer_dot_of_m5(void **state) {
+  char path[TEST_PATH_MAX];
+  int8_t x[32], w[32];
+  size_t n;
+  SKIP_WITHOUT_SHARED(path, "data/anevec/m5_code_dot.json");
+  json_t *j = test_json_load(path);
+  double *codes = test_json_doubles(json_object_get(j, "input_codes"), &n);
+  assert_int_equal(n, 32);
+  for (size_t i = 0; i < n; i++) x[i] = (int8_t)codes[i];
+  free(codes);
+  codes = test_json_doubles(json_object_get(j, "weight_codes"), &n);
+  assert_int_equal(n, 32);
+  for (size_t i = 0; i < n; i++) w[i] = (int8_t)codes[i];
+  free(codes);
+  uint16_t got = quantised_conv("m5", 32, x, w, json_number_value(json_object_get(j, "input_scale")),
+                                json_number_value(json_object_get(j, "weight_scale")));
+  assert_int_equal(got, bits_hex(json_string_value(json_object_get(j, "ane"))));
+  json_decref(j);
+}
+
 // ---- where sums and slices become infinite ----
 
 static bool ones_overflow(const char *family, size_t k, double total) {  // a sum of k equal numbers
@@ -243,6 +326,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(multiply_accumulate_of_m6), cmocka_unit_test(multiply_accumulate_of_m4),
       cmocka_unit_test(elementwise_of_m5_and_m6),  cmocka_unit_test(integer_sums_of_m6),
+      cmocka_unit_test(integer_convolutions_of_m6), cmocka_unit_test(integer_dot_of_m5),
       cmocka_unit_test(cliffs_of_ten_machines),    cmocka_unit_test(every_input_of_ten_functions),
   };
   return cmocka_run_group_tests_name("anevec measured", tests, NULL, NULL);

@@ -60,6 +60,8 @@ typedef struct orion_ane_lanes {
   size_t width;  // columns of a panel are multiples of this
   void (*panel)(size_t k, const float *w, const float *x, size_t ldx, size_t lanes, int32_t *sum, float *bound);
   int32_t (*dot)(size_t k, const float *w, const float *x, float *bound);
+  // fp16 of start + sum[i], each below 2^31 (in steps).
+  void (*finish)(const int32_t *sum, int32_t start, float *out, size_t n);
   // Whole rows of the elementwise unit: z = x + y, x - y or x * y, steps of x and y 0 or 1; and x rounded in place.
   void (*row)(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z, size_t n);
   void (*round)(float *x, size_t n);

@@ -34,53 +34,52 @@ const orion_ane_lanes *orion_ane_lanes_here(void) {
   return &orion_ane_lanes_portable;
 }
 
-// Could a sum have reached 2^31? `bound` lacks the half step that rounding adds to each term, and float addition may
-// have made it smaller by a part in 2^23 for each term.
-static bool safe(float bound, size_t k, int64_t bias) {
-  double most = (double)bound * (1 + (double)k * 0x1p-23) + 0.5 * (double)k + fabs((double)bias);
-  return most < overflow;  // false for NaN and infinity too
-}
-
-// The result of a column whose sum, without the bias, the fast path found.
-static float finish(size_t k, const float *w, const float *x, size_t step, float bias, int64_t start, int32_t sum,
-                    float bound) {
-  if (!safe(bound, k, start)) return orion_ane_mac_column(k, w, x, step, bias);
-  return orion_fixed_half((double)(sum + start) * 0x1p-16);
+// A bound below this proves that a sum cannot have reached 2^31. The bound lacks the half step that rounding adds to each
+// term, and float addition may have made it smaller by a part in 2^23 for each term.
+static float limit_of(size_t k, int64_t start) {
+  double limit = (overflow - 0.5 * (double)k - fabs((double)start)) / (1 + (double)k * 0x1p-23);
+  return limit > 0 ? (float)limit * (1 - 0x1p-22f) : 0;
 }
 
 enum { COLUMNS = 256, NARROW = 64 };  // sums held at once; terms gathered at once
 
 // One column of a panel: gathered, so that its terms lie side by side.
 static float single(const orion_ane_lanes *l, size_t k, const float *w, const float *x, size_t ldx, float bias,
-                    int64_t start) {
-  if (ldx == 1) {
-    float bound;
-    int32_t sum = l->dot(k, w, x, &bound);
-    return finish(k, w, x, 1, bias, start, sum, bound);
-  }
+                    int64_t start, float limit) {
   uint32_t sum = 0;
   float bound = 0;
-  for (size_t i0 = 0; i0 < k; i0 += NARROW) {
-    float column[NARROW], part;
-    size_t m = k - i0 < NARROW ? k - i0 : NARROW;
-    for (size_t i = 0; i < m; i++) column[i] = x[(i0 + i) * ldx];
-    sum += (uint32_t)l->dot(m, w + i0, column, &part);
-    bound += part;
+  if (ldx == 1) {
+    sum = (uint32_t)l->dot(k, w, x, &bound);
+  } else {
+    for (size_t i0 = 0; i0 < k; i0 += NARROW) {
+      float column[NARROW], part;
+      size_t m = k - i0 < NARROW ? k - i0 : NARROW;
+      for (size_t i = 0; i < m; i++) column[i] = x[(i0 + i) * ldx];
+      sum += (uint32_t)l->dot(m, w + i0, column, &part);
+      bound += part;
+    }
   }
-  return finish(k, w, x, ldx, bias, start, (int32_t)sum, bound);
+  if (!(bound < limit)) return orion_ane_mac_column(k, w, x, ldx, bias);
+  return orion_fixed_half((double)((int32_t)sum + start) * 0x1p-16);
 }
 
 void orion_ane_mac(size_t k, const float *w, const float *x, size_t ldx, size_t n, float bias, float *out,
                    size_t step) {
   const orion_ane_lanes *l = orion_ane_lanes_here();
   const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
+  const float limit = limit_of(k, start);
   size_t j = 0;
   while (n - j >= l->width) {
-    int32_t sum[COLUMNS] = {0};
-    float bound[COLUMNS] = {0};
+    int32_t sum[COLUMNS];
+    float bound[COLUMNS], result[COLUMNS];
     size_t m = (n - j < COLUMNS ? n - j : COLUMNS) / l->width * l->width;
+    memset(sum, 0, m * sizeof *sum);
+    memset(bound, 0, m * sizeof *bound);
     l->panel(k, w, x + j, ldx, m, sum, bound);
-    for (size_t c = 0; c < m; c++, j++) out[j * step] = finish(k, w, x + j, ldx, bias, start, sum[c], bound[c]);
+    l->finish(sum, limit > 0 ? (int32_t)start : 0, result, m);
+    for (size_t c = 0; c < m; c++, j++) {
+      out[j * step] = bound[c] < limit ? result[c] : orion_ane_mac_column(k, w, x + j, ldx, bias);
+    }
   }
-  for (; j < n; j++) out[j * step] = single(l, k, w, x + j, ldx, bias, start);
+  for (; j < n; j++) out[j * step] = single(l, k, w, x + j, ldx, bias, start, limit);
 }

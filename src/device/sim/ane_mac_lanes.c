@@ -141,6 +141,21 @@ static inline vf to_half(vf v) {
   return y + 0.0f;                                     // and so is -0
 }
 
+// Sums of 25 bits and more are cut to 24, the last of them odd if anything was lost.
+static void finish(const int32_t *sum, int32_t start, float *out, size_t n) {
+  for (size_t i = 0; i < n; i += WIDTH) {
+    vi v;
+    __builtin_memcpy(&v, sum + i, sizeof v);
+    v += start;
+    vi high = (v >> 8) | (((v & 255) != 0) & 1);
+    vi large = (v >= 1 << 24) | (v <= -(1 << 24));
+    vf f = (vf)select(large, (vi)(__builtin_convertvector(high, vf) * 0x1p-8f),
+                      (vi)(__builtin_convertvector(v, vf) * 0x1p-16f));
+    f = to_half(f);
+    __builtin_memcpy(out + i, &f, sizeof f);
+  }
+}
+
 static inline vf operand(vf v) {  // NaN as infinity
   vi special = ((vi)v & 0x7f800000) == 0x7f800000;
   return (vf)((vi)v & ~(special & 0x7fffff));
@@ -186,4 +201,4 @@ static void round_row(float *x, size_t n) {
   for (size_t i = 0; i < n; i++) x[i] = orion_fixed_half((double)x[i]);
 }
 
-const orion_ane_lanes JOIN(orion_ane_lanes_, LEVEL) = {WIDTH, panel, dot, row, round_row};
+const orion_ane_lanes JOIN(orion_ane_lanes_, LEVEL) = {WIDTH, panel, dot, finish, row, round_row};

@@ -142,6 +142,66 @@ static void scale_channel(const orion_sim_ctx *c, const conv_job *j, const orion
   }
 }
 
+// ---- conv of int8 numbers ---- summed as integers, scaled once
+
+typedef struct int8_job {
+  const orion_sim_arith *arith;
+  geometry g;
+  const orion_sim_int8 *q;
+  size_t outs, ins, groups;     // outs and ins of a group
+  float *y;
+} int8_job;
+
+static bool all_zero(const orion_sim_tensor *t) {
+  for (size_t i = 0; t && i < t->n; i++) {
+    if (orion_sim_value(t, i) != 0) return false;
+  }
+  return true;
+}
+
+static int64_t int8_sum(const int8_job *j, const int32_t *x, const int32_t *w, const int64_t *at) {
+  const geometry *g = &j->g;
+  int64_t sum = 0;
+  for (int64_t t = 0; t < g->k_all; t++) {
+    int64_t tap[3], from = 0;
+    bool inside = true;
+    unflatten(t, g->k, tap);
+    for (int d = 0; d < 3; d++) {
+      int64_t i = at[d] * g->step[d] + tap[d] * g->dilation[d] - g->before[d];
+      inside = inside && i >= 0 && i < g->in[d];
+      from = from * g->in[d] + i;
+    }
+    for (size_t c = 0; c < j->ins && inside; c++) {
+      sum += (int64_t)x[(int64_t)c * g->in_all + from] * w[(int64_t)c * g->k_all + t];
+    }
+  }
+  return sum;
+}
+
+static void int8_range(void *ctx, size_t begin, size_t end, int worker) {  // planes of the output
+  const int8_job *j = ctx;
+  size_t channels = j->outs * j->groups;
+  for (size_t plane = begin; plane < end; plane++) {
+    size_t sample = plane / channels, o = plane % channels;
+    const int32_t *x = j->q->x->i + (sample * j->groups + o / j->outs) * j->ins * (size_t)j->g.in_all;
+    const int32_t *w = j->q->w->i + o * j->ins * (size_t)j->g.k_all;
+    double scale = (double)j->q->x_scale->f[0] * (double)j->q->w_scale->f[j->q->w_scale->n == 1 ? 0 : o];
+    for (int64_t p = 0; p < j->g.out_all; p++) {
+      int64_t at[3];
+      unflatten(p, j->g.out, at);
+      j->y[(int64_t)plane * j->g.out_all + p] = j->arith->int8(j->arith, int8_sum(j, x, w, at), scale);
+    }
+  }
+}
+
+static bool run_int8(const orion_sim_ctx *c, const orion_sim_op *op, const conv_job *job, size_t ins, size_t outs,
+                     size_t groups) {
+  if (!op->int8 || !all_zero(op->int8->x_zero) || !all_zero(op->int8->w_zero)) return false;
+  int8_job j = {c->arith, job->g, op->int8, outs, ins, groups, op->out[0]->f};
+  orion_parallel_for(c->pool, (size_t)op->out[0]->dims[0] * outs * groups, 1, int8_range, &j);
+  return true;
+}
+
 ORION_SIM_RUN(orion_sim_run_conv) {
   const orion_sim_tensor *x = orion_sim_in(op, "x"), *w = orion_sim_in(op, "weight"), *bias = orion_sim_in(op, "bias");
   orion_sim_tensor *y = op->out[0];
@@ -149,6 +209,7 @@ ORION_SIM_RUN(orion_sim_run_conv) {
   conv_job j = {.arith = c->arith, .g = geometry_of(op, w->dims + 2, w->rank - 2, false), .panel = c->scratch};
   j.depth = ins * (size_t)j.g.k_all;
   bool pointwise = is_pointwise(&j.g);
+  if (run_int8(c, op, &j, ins, outs, groups)) return ORION_OK;
   if (is_winograd(op, &j.g, w->rank - 2)) {
     const orion_sim_winograd wino = {w->f, bias ? bias->f : NULL, ins, outs, j.g.in[1], j.g.in[2], j.g.out[1],
                                      j.g.out[2], j.g.before[1], j.g.before[2]};

@@ -32,13 +32,16 @@ typedef struct unary_job {
   orion_opcode code;
   float alpha, beta;
   char mode;
+  const uint16_t *curve;
   const float *x;
   float *y;
 } unary_job;
 
 static void unary_range(void *ctx, size_t begin, size_t end, int worker) {
   const unary_job *j = ctx;
-  if (j->mode) {
+  if (j->curve) {
+    orion_sim_curve_apply(j->curve, j->x + begin, j->y + begin, end - begin);
+  } else if (j->mode) {
     for (size_t i = begin; i < end; i++) j->y[i] = j->arith->gelu(j->mode, j->x[i]);
   } else {
     for (size_t i = begin; i < end; i++) j->y[i] = j->arith->unary(j->code, j->x[i], j->alpha, j->beta);
@@ -58,7 +61,7 @@ ORION_SIM_RUN(orion_sim_run_unary) {
     for (size_t i = 0; i < y->n; i++) orion_sim_set(y, i, x->f[i] == 0);
     return ORION_OK;
   }
-  unary_job j = {c->arith, op->code, (float)alpha, (float)beta, 0, x->f, y->f};
+  unary_job j = {c->arith, op->code, (float)alpha, (float)beta, 0, op->curve, x->f, y->f};
   orion_parallel_for(c->pool, y->n, 4096, unary_range, &j);
   return ORION_OK;
 }
@@ -66,7 +69,7 @@ ORION_SIM_RUN(orion_sim_run_unary) {
 ORION_SIM_RUN(orion_sim_run_gelu) {
   char mode = orion_sim_text(op, "mode")[0];
   const orion_sim_tensor *x = orion_sim_in(op, "x");
-  unary_job j = {c->arith, op->code, 0, 0, mode ? mode : 'E', x->f, op->out[0]->f};
+  unary_job j = {c->arith, op->code, 0, 0, mode ? mode : 'E', op->curve, x->f, op->out[0]->f};
   orion_parallel_for(c->pool, x->n, 4096, unary_range, &j);
   return ORION_OK;
 }

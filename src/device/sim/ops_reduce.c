@@ -58,14 +58,27 @@ static double add_value(orion_opcode code, double acc, double v) {
   }
 }
 
+// One axis of floats, the common case; sums and maxima, the commonest, in loops of their own.
+static double walk_line(const float *x, const groups *g, orion_opcode code, double acc) {
+  const size_t n = g->size, step = (size_t)g->in_strides[0];
+  switch (code) {
+    case ORION_OP_reduce_sum: case ORION_OP_reduce_mean:
+      for (size_t i = 0; i < n; i++) acc += (double)x[i * step];
+      return acc;
+    case ORION_OP_reduce_max:
+      for (size_t i = 0; i < n; i++) acc = add_value(ORION_OP_reduce_max, acc, (double)x[i * step]);
+      return acc;
+    default:
+      for (size_t i = 0; i < n; i++) acc = add_value(code, acc, (double)x[i * step]);
+      return acc;
+  }
+}
+
 static double walk(const orion_sim_tensor *x, const groups *g, size_t base, orion_opcode code) {
   int64_t index[ORION_MAX_RANK] = {0};
   double acc = first_value(code);
   if (g->size == 0) return acc;
-  if (g->n_in == 1 && code == ORION_OP_reduce_sum && orion_dtype_is_float(x->dtype)) {  // the common case, in a loop
-    for (size_t i = 0; i < g->size; i++) acc += (double)x->f[base + i * (size_t)g->in_strides[0]];
-    return acc;
-  }
+  if (g->n_in == 1 && orion_dtype_is_float(x->dtype)) return walk_line(x->f + base, g, code, acc);
   do {
     acc = add_value(code, acc, orion_sim_value(x, base + offset_of(g->n_in, index, g->in_strides)));
   } while (orion_sim_next(g->n_in, g->in_dims, index));

@@ -103,6 +103,44 @@ static orion_status resolve_arg(planner *p, const orion_op *op, const orion_arg_
   return ORION_OK;
 }
 
+// ---- integers behind a convolution ---- chip families multiply these as they are
+
+// The operation that made an argument of `op`, or NULL.
+static const orion_op *maker(const planner *p, const orion_op *op, const char *arg) {
+  orion_ref r = orion_op_ref(op, arg);
+  if (r == ORION_NONE || orion_ref_is_literal(r)) return NULL;
+  orion_op_id def = p->f->values[r].def;
+  return def == ORION_NONE ? NULL : &p->f->ops[def];
+}
+
+// A tensor that `from` takes and that the operation at `index` will read too; NULL if it takes none, or a literal.
+static const orion_sim_tensor *also_reads(planner *p, const orion_op *from, const char *arg, size_t index) {
+  orion_ref r = orion_op_ref(from, arg);
+  if (r == ORION_NONE || orion_ref_is_literal(r)) return NULL;
+  p->last_use[r] = index;
+  if (p->constant_of[r]) p->constant_of[r]->kept = true;
+  return p->tensors[r];
+}
+
+static orion_status find_int8(planner *p, const orion_op *op, size_t index, orion_sim_op *out, orion_error *err) {
+  const orion_op *x = maker(p, op, "x"), *w = maker(p, op, "weight");
+  if (op->code != ORION_OP_conv || !out->arith->ane || orion_op_arg(op, "bias") || !x || !w ||
+      x->code != ORION_OP_dequantize) {
+    return ORION_OK;
+  }
+  bool affine = w->code == ORION_OP_constexpr_affine_dequantize;
+  if (!affine && w->code != ORION_OP_constexpr_blockwise_shift_scale) return ORION_OK;
+  orion_sim_int8 *i = ORION_ARENA_NEW(p->arena, orion_sim_int8);
+  if (!i) return ORION_OOM(err, "sim");
+  *i = (orion_sim_int8){also_reads(p, x, "input", index), also_reads(p, x, "scale", index),
+                        also_reads(p, x, "zero_point", index),
+                        also_reads(p, w, affine ? "quantized_data" : "data", index), also_reads(p, w, "scale", index),
+                        also_reads(p, w, affine ? "zero_point" : "offset", index)};
+  bool known = i->x && i->w && i->x_scale && i->w_scale && i->x->dtype == ORION_INT8 && i->w->dtype == ORION_INT8;
+  if (known && i->x_scale->n == 1 && (i->w_scale->n == 1 || i->w_scale->n == (size_t)i->w->dims[0])) out->int8 = i;
+  return ORION_OK;
+}
+
 static orion_status resolve_op(planner *p, const orion_op *op, bool fold, size_t index, orion_sim_op *out,
                                orion_error *err) {
   const orion_op_info *info = orion_opcode_info(op->code);
@@ -116,6 +154,7 @@ static orion_status resolve_op(planner *p, const orion_op *op, bool fold, size_t
     ORION_TRY(resolve_arg(p, op, &info->args[i], fold, index, &out->args[i], err));
   }
   out->n_args = info->n_args;
+  ORION_TRY(find_int8(p, op, index, out, err));
   for (uint32_t i = 0; i < op->n_results; i++) {
     orion_value_id v = op->results[i];
     out->out[i] = p->tensors[v] = new_tensor(p, p->f->values[v].type);
@@ -291,6 +330,7 @@ orion_status orion_sim_plan(orion_sim_executable *e, orion_sim_device *d, orion_
   orion_arena_init(&p.scratch, d->base.allocator);
   orion_status status = plan_values(&p, err);
   if (status == ORION_OK) status = orion_sim_constants_make(e, err);
+  for (size_t i = 0; i < e->n_ops && status == ORION_OK; i++) status = orion_sim_curve_find(d, &e->ops[i], err);
   if (status == ORION_OK) status = plan_scratch(e, d, err);  // asks axes and strides, which are constants
   e->base.times.memory_bytes = e->base.times.weight_bytes + e->arena_bytes + e->scratch_bytes + e->base.arena.total;
   orion_arena_deinit(&p.scratch);

@@ -14,10 +14,19 @@ typedef struct orion_sim_shared {
   struct orion_sim_shared *next;
 } orion_sim_shared;
 
+// All results of a function of one fp16 number (curves.c).
+typedef struct orion_sim_curve {
+  orion_opcode code;
+  char mode;                     // of gelu
+  struct orion_sim_curve *next;
+  uint16_t result[65536];
+} orion_sim_curve;
+
 typedef struct orion_sim_device {
   orion_device base;
   const orion_sim_arith *arith;
   orion_sim_shared *shared;
+  orion_sim_curve *curves;
   orion_pool *pool;
   size_t row_align;              // of inputs and outputs, in bytes
 } orion_sim_device;
@@ -54,6 +63,10 @@ typedef struct orion_sim_executable {
 
 orion_status orion_sim_plan(orion_sim_executable *e, orion_sim_device *d, orion_function *f, orion_error *err);
 void orion_sim_unplan(orion_sim_executable *e);  // frees what plan made, also when it failed half way
+
+// Gives the operation its results in a table, if it is one that gains by it.
+orion_status orion_sim_curve_find(orion_sim_device *d, orion_sim_op *op, orion_error *err);
+void orion_sim_curves_free(orion_sim_device *d);
 
 // constants.c: memory of constants, computing constexpr_* results from them, replacing their values.
 orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err);

@@ -46,6 +46,7 @@ static orion_status sim_open(const orion_allocator *a, const orion_device_option
 static void sim_close(orion_device *device) {
   orion_sim_device *d = (orion_sim_device *)device;
   orion_pool_destroy(d->pool);
+  orion_sim_curves_free(d);
   orion_free(device->allocator, d, 1, sizeof *d);
 }
 

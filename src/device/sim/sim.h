@@ -32,12 +32,20 @@ typedef struct orion_sim_arg {
   bool given;                   // false: a default of the op table
 } orion_sim_arg;
 
+// A convolution of int8 numbers in disguise: both operands come out of a dequantisation.
+typedef struct orion_sim_int8 {
+  const orion_sim_tensor *x, *x_scale, *x_zero;  // x_zero, w_zero: NULL or a tensor
+  const orion_sim_tensor *w, *w_scale, *w_zero;
+} orion_sim_int8;
+
 struct orion_sim_kernel;
 
 typedef struct orion_sim_op {
   orion_opcode code;
   const struct orion_sim_kernel *kernel;
   const struct orion_sim_arith *arith;
+  const uint16_t *curve;        // its results for all fp16 numbers, or NULL
+  const orion_sim_int8 *int8;   // of a convolution, or NULL
   const char *name;             // of the first result, for messages
   orion_sim_arg *args;
   size_t n_args;
@@ -62,6 +70,7 @@ typedef struct orion_sim_arith {
   void (*round)(orion_dtype dtype, float *x, size_t n);  // to what the dtype can hold
   void (*accept)(orion_dtype dtype, float *x, size_t n); // numbers of constants and inputs; NULL: as they are
   float (*narrow)(double x);            // a result that was computed in double
+  float (*int8)(const struct orion_sim_arith *a, int64_t sum, double scale);  // a sum of integer products
   void (*softmax)(const float *x, float *y, size_t n, size_t step);  // one line in steps of its own; NULL: exactly
   const char *const *unknown;           // what of the hardware's arithmetic is not known; NULL-terminated, or NULL
   bool ane;                             // a chip family: fp16 throughout
@@ -91,6 +100,7 @@ typedef struct orion_sim_kernel {
   const char *(*lacks)(const orion_function *f, const orion_op *op);   // a reason, or NULL; may be NULL itself
 } orion_sim_kernel;
 
+void orion_sim_curve_apply(const uint16_t *curve, const float *x, float *y, size_t n);
 const orion_sim_kernel *orion_sim_kernel_of(orion_opcode code);  // never NULL
 
 // Arguments by name. The tensor forms return NULL when absent. Scalars come from the first element; `ints` fills n

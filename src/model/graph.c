@@ -72,8 +72,9 @@ static orion_ref vector(graph *g, named w) {
   return as_computed(g, w.key, stored(g, w, 1, dtype), dtype);
 }
 
+// In fp32 whatever the arithmetic: 1e-6 in fp16 would be off by a hundredth.
 static orion_ref epsilon(graph *g) {
-  return orion_build_float(&g->b, "eps", g->spec->compute, g->model->config.norm_eps);
+  return orion_build_float(&g->b, "eps", ORION_FP32, g->model->config.norm_eps);
 }
 
 // ---- blocks ---- x and results are [T, C].

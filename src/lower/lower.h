@@ -17,7 +17,7 @@
 // How a logical [T, C] value lies in a tensor: element (t, c), with head h = c / n and i = c % n.
 typedef enum orion_arrangement {
   ORION_ROWS,           // [T, C]
-  ORION_CHANNELS,       // [1, C, 1, T]
+  ORION_CHANNELS,       // [1, C, 1, T], or [1, 1, C, T], which lies alike
   ORION_HEADS,          // [1, H, T, n]
   ORION_OPAQUE,         // handed from part to part as it is; rows and cols are 0
 } orion_arrangement;

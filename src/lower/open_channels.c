@@ -163,8 +163,7 @@ static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *ty
   orion_op_int(l->from, op, "heads", &heads);
   int64_t n = C / heads, half = n / 2;
   orion_ref x = reshape(l, "rope_in", mapped(l, op, "x"), 1, heads, n, T);
-  orion_ref cos = reshape(l, "rope_cos", mapped(l, op, "cos"), 1, 1, half, T);
-  orion_ref sin = reshape(l, "rope_sin", mapped(l, op, "sin"), 1, 1, half, T);
+  orion_ref cos = mapped(l, op, "cos"), sin = mapped(l, op, "sin");  // [1, 1, n/2, T], see open_params
   orion_ref a = rows(l, "rope_a", x, heads, 0, half, T), c = rows(l, "rope_b", x, heads, half, half, T);
   orion_ref first = binary(l, "rope_lo", ORION_OP_sub, binary(l, "rope_ac", ORION_OP_mul, a, cos),
                            binary(l, "rope_bs", ORION_OP_mul, c, sin));
@@ -281,6 +280,14 @@ static orion_ref open_op(lowering *l, const orion_op *op) {
 
 // ---- inputs and outputs ---------------------------------------------------------------------------------------------
 
+static bool is_rotary(const orion_function *f, orion_value_id param) {
+  ORION_EACH_OP(f, id) {
+    const orion_op *op = &f->ops[id];
+    if (op->code == ORION_OP_orion_rope && (orion_op_value(op, "cos") == param || orion_op_value(op, "sin") == param)) return true;
+  }
+  return false;
+}
+
 static orion_status open_params(lowering *l, orion_error *err) {
   for (size_t i = 0; i < l->from->n_params; i++) {
     const orion_value *v = &l->from->values[l->from->params[i]];
@@ -293,7 +300,9 @@ static orion_status open_params(lowering *l, orion_error *err) {
       return ORION_FAIL(err, ORION_INVALID, "%s: %lld positions; programs for %s want a multiple of %lld", v->name,
                         (long long)T, l->target->name, (long long)l->target->width_multiple);
     }
-    orion_value_id p = orion_build_param(&l->b, v->name, ORION_FP16, 4, (int64_t[]){1, C, 1, T});
+    int64_t dims[4] = {1, C, 1, T};
+    if (is_rotary(l->from, l->from->params[i])) dims[1] = 1, dims[2] = C;  // the shape in which all layers use it
+    orion_value_id p = orion_build_param(&l->b, v->name, ORION_FP16, 4, dims);
     l->map[l->from->params[i]] = p;
     orion_arrangement arrangement = row ? ORION_ROWS : ORION_CHANNELS;
     if (p == ORION_NONE || !orion_lowering_port(l, v->name, v->name, true, arrangement, t->dims[0], t->dims[1], 1, 0)) {

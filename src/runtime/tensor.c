@@ -19,7 +19,7 @@ static pattern pattern_of(const orion_tensor *t) {
   p.width = orion_dtype_bits(p.dtype) / 8;
   size_t row = t->layout.row_bytes;
   switch (t->arrangement) {
-    case ORION_CHANNELS:  // [1, C, 1, T]: a row per channel
+    case ORION_CHANNELS:  // [1, C, 1, T] or [1, 1, C, T]: a row per channel
       p.step_t = p.width;
       p.step_i = row;
       break;

@@ -55,7 +55,9 @@ static void check_port(const orion_part *part, const orion_port *port) {
       }
       want[1] = 1, want[2] = port->rows, want[3] = port->cols;
       break;
-    case ORION_CHANNELS: break;
+    case ORION_CHANNELS:
+      if (t->dims[1] == 1) want[1] = 1, want[2] = port->cols;
+      break;
     case ORION_HEADS: want[1] = port->heads, want[2] = port->rows, want[3] = port->cols / port->heads; break;
   }
   assert_int_equal(t->rank, 4);

@@ -28,7 +28,7 @@ typedef struct view {
   int64_t offset;
 } view;
 
-static bool take(const orion_rewrite *r, orion_ref ref, view *out) {
+static bool take(orion_rewrite *r, orion_ref ref, view *out) {
   const orion_type *t;
   out->bytes = orion_rewrite_bytes(r, ref, SMALL_BYTES, &t);
   if (!out->bytes || orion_dtype_bits(t->dtype) < 8) return false;

@@ -33,7 +33,7 @@ static bool is_identity_perm(const orion_function *f, const orion_op *op) {
 }
 
 // x op c == x for every x.
-static bool is_neutral(const orion_rewrite *r, const orion_op *op, const char *arg) {
+static bool is_neutral(orion_rewrite *r, const orion_op *op, const char *arg) {
   double v;
   if (!orion_rewrite_splat(r, orion_op_ref(op, arg), &v)) return false;
   const orion_type *t = orion_op_arg_type(r->f, op, arg);
@@ -48,7 +48,7 @@ static bool is_neutral(const orion_rewrite *r, const orion_op *op, const char *a
 }
 
 // Which argument the operation returns unchanged, or ORION_NONE. Types are equal already.
-static orion_ref returned(const orion_rewrite *r, const orion_op *op) {
+static orion_ref returned(orion_rewrite *r, const orion_op *op) {
   const orion_function *f = r->f;
   orion_ref x = orion_op_ref(op, "x");
   switch (op->code) {

@@ -163,16 +163,18 @@ const orion_data *orion_rewrite_data(const orion_rewrite *r, orion_ref ref, cons
   return val->data;
 }
 
-const void *orion_rewrite_bytes(const orion_rewrite *r, orion_ref ref, size_t max_bytes, const orion_type **out_type) {
+const void *orion_rewrite_bytes(orion_rewrite *r, orion_ref ref, size_t max_bytes, const orion_type **out_type) {
   const orion_type *type;
   const orion_data *data = orion_rewrite_data(r, ref, &type);
   size_t bytes;
   if (!data || data->dtype != type->dtype || !orion_type_bytes(type, &bytes) || bytes > max_bytes) return NULL;
   *out_type = type;
-  return orion_data_bytes(r->f->program->data, data);
+  const void *packed = orion_data_bytes(r->f->program->data, data);
+  if (!packed) orion_rewrite_out_of_memory(r);
+  return packed;
 }
 
-bool orion_rewrite_splat(const orion_rewrite *r, orion_ref ref, double *out) {
+bool orion_rewrite_splat(orion_rewrite *r, orion_ref ref, double *out) {
   const orion_type *type;
   const void *bytes = orion_rewrite_bytes(r, ref, 4096, &type);
   size_t n;

@@ -62,10 +62,11 @@ uint32_t orion_rewrite_uses(orion_rewrite *r, orion_value_id v);
 // The operation that defines `ref` if it has this code; else ORION_NONE.
 orion_op_id orion_rewrite_def(const orion_rewrite *r, orion_ref ref, orion_opcode code);
 
-// The elements of a small constant (at most max_bytes) as packed bytes with their type; NULL if it is none.
-const void *orion_rewrite_bytes(const orion_rewrite *r, orion_ref ref, size_t max_bytes, const orion_type **out_type);
+// The elements of a small constant (at most max_bytes) as packed bytes with their type; NULL if it is none, or
+// when out of memory, which ends the walk.
+const void *orion_rewrite_bytes(orion_rewrite *r, orion_ref ref, size_t max_bytes, const orion_type **out_type);
 // Whether `ref` is a constant of elements that all equal each other; their value.
-bool orion_rewrite_splat(const orion_rewrite *r, orion_ref ref, double *out);
+bool orion_rewrite_splat(orion_rewrite *r, orion_ref ref, double *out);
 // The data of a constant tensor, with its type; NULL if it is none, or not numbers in memory.
 const orion_data *orion_rewrite_data(const orion_rewrite *r, orion_ref ref, const orion_type **out_type);
 

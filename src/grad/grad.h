@@ -53,6 +53,9 @@ typedef struct orion_grad_report {
 orion_status orion_grad(const orion_program *p, const orion_grad_options *options, orion_program **out,
                         orion_grad_report *out_report, orion_error *err);  // out_report may be NULL
 
+// In one function the pass `cse` finds what is computed twice and merges it, and the taps are kept after all: leave the pass
+// out of such a program's pipeline, or split.
+//
 // The cost rule for programs with memory to save: elementwise operations, movement, norms, and rotation run again;
 // products, attention, sums and everything that reads much to make little is kept. `ctx` is not used.
 bool orion_grad_recompute_cheap(void *ctx, const orion_function *f, const orion_op *op);

@@ -14,7 +14,7 @@ static const cli_option options[] = {
     CLI_MODEL_OPTIONS,
     {"file", 'f', CLI_TEXT, "TEXT", "text to predict (- for standard input)", false},
     {"tokens", 0, CLI_TEXT, "IDS", "the text as token ids, 1,2,3", false},
-    {"tokens-file", 0, CLI_TEXT, "FILE", "the text as little-endian uint16 token ids", false},
+    {"tokens-file", 0, CLI_TEXT, "FILE", "the text as tokenize --to writes it: uint16 (uint32 above 65,536 tokens)", false},
     {"limit", 0, CLI_INT, "N", "look at the first N tokens only", false},
     {"logits", 0, CLI_TEXT, "OUT.npy", "write fp32 logits [T, V]", false},
     {0},
@@ -48,17 +48,22 @@ static orion_status each(void *ctx, size_t index, const float *logits, orion_err
   return ORION_OK;
 }
 
-static orion_status load_token_file(const char *path, int32_t **out_ids, size_t *out_n, orion_error *err) {
+static orion_status load_token_file(const char *path, int64_t vocab, int32_t **out_ids, size_t *out_n, orion_error *err) {
   orion_file_map map;
   ORION_TRY(orion_file_open_map(path, &map, err));
   orion_status status = ORION_OK;
-  if (map.size % 2) {
-    status = ORION_FAIL(err, ORION_FORMAT, "%s: %zu bytes, not a whole number of uint16 tokens", path, map.size);
+  size_t width = vocab > 65536 ? 4 : 2;
+  if (map.size % width) {
+    status = ORION_FAIL(err, ORION_FORMAT, "%s: %zu bytes, not a whole number of uint%zu tokens", path, map.size, 8 * width);
   } else {
-    size_t n = map.size / 2;
+    size_t n = map.size / width;
     int32_t *ids = orion_alloc(NULL, n, sizeof *ids);
     if (!ids) status = ORION_OOM(err, path);
-    for (size_t i = 0; ids && i < n; i++) ids[i] = map.data[2 * i] | map.data[2 * i + 1] << 8;
+    for (size_t i = 0; ids && i < n; i++) {
+      uint32_t id = 0;
+      for (size_t b = 0; b < width; b++) id |= (uint32_t)map.data[width * i + b] << (8 * b);
+      ids[i] = (int32_t)id;  // those past INT32_MAX become negative, and are refused like all outside the vocabulary
+    }
     *out_ids = ids;
     *out_n = n;
   }
@@ -115,7 +120,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   int32_t *ids = NULL;
   size_t n = 0;
   orion_status status = list     ? cli_parse_ids(list, "--tokens", &ids, &n, err)
-                        : binary ? load_token_file(binary, &ids, &n, err)
+                        : binary ? load_token_file(binary, orion_session_vocab(m.session), &ids, &n, err)
                                  : load_text(file, &m, &ids, &n, err);
   size_t used = n;
   int64_t limit = cli_int(a, "limit", 0);

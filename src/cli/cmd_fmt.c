@@ -31,6 +31,7 @@ static orion_status finish(const cli_args *a, const char *path, const char *text
 static orion_status run(const cli_args *a, orion_error *err) {
   const char *path = a->rest[0];
   if (cli_flag(a, "check") && cli_flag(a, "in-place")) return CLI_USAGE(err, "fmt: give --check or -i, not both");
+  if (cli_flag(a, "in-place") && strcmp(path, "-") == 0) return CLI_USAGE(err, "fmt: -i wants a file, not standard input");
   char *text;
   size_t size;
   ORION_TRY(cli_read_text(path, &text, &size, err));

@@ -13,7 +13,7 @@ static const cli_option options[] = {
     {"decode", 0, CLI_TEXT, "IDS", "print the text of ids 1,2,3", false},
     {"bos", 0, CLI_FLAG, NULL, "begin token first", false},
     {"no-special", 0, CLI_FLAG, NULL, "special tokens in the text are plain text", false},
-    {"to", 0, CLI_TEXT, "FILE.bin", "write the ids as little-endian uint16 (uint32 above 65,535 tokens)", false},
+    {"to", 0, CLI_TEXT, "FILE.bin", "write the ids as little-endian uint16 (uint32 above 65,536 tokens)", false},
     {0},
 };
 

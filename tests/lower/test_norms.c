@@ -141,8 +141,8 @@ static void run_norm(norm_kind kind, double epsilon, const char *device) {
 static void norms_are_right_from_tiny_to_huge(norm_kind kind) {
   static const double epsilons[] = {1e-5, 1e-6, 1e-3};
   for (int i = 0; i < 3; i++) {
-    run_norm(kind, epsilons[i], "sim:ideal");
-    run_norm(kind, epsilons[i], "cpu");
+    static const char *const devices[] = {"sim:ideal", "cpu", "sim:m1", "sim:m4"};  // in the chips' arithmetic too
+    for (int k = 0; k < 4; k++) run_norm(kind, epsilons[i], devices[k]);
   }
 }
 

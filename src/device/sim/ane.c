@@ -144,7 +144,7 @@ float orion_ane_int8(const orion_sim_arith *a, int64_t sum, double scale) {
 
 #define UNKNOWN_EVERYWHERE                                                                                    \
   "reduce_sum, reduce_mean and other reductions over long axes: order and inner rounding",                    \
-  "softmax, layer_norm, instance_norm, batch_norm: their reductions",                                         \
+  "softmax, layer_norm, instance_norm: their reductions; the norms' steps are a guess",                       \
   "sin, cos: range reduction (error bound 6.4e-4)", "cast from fp32 inside a program: its rounding",           \
   "real_div of two tensors: rounding between the reciprocal table and the product",                           \
   "overflow order across taps, passes and engines of a convolution",                                          \

@@ -179,31 +179,64 @@ static bool rows_next(rows *r) {
   return true;
 }
 
-ORION_SIM_RUN(orion_sim_run_binary) {
-  const orion_sim_tensor *x = orion_sim_in(op, "x"), *y = orion_sim_in(op, "y");
-  orion_sim_tensor *z = op->out[0];
-  if (!z->n) return ORION_OK;
-  bool floats = orion_dtype_is_float(z->dtype), by_constant = op->code == ORION_OP_real_div && y->constant && y->n == 1;
-  size_t done = 0;
+// Puts the walk on a row of its own.
+static void rows_seek(rows *r, size_t row) {
+  for (int i = r->rank - 2; i >= 0; i--) {
+    r->index[i] = (int64_t)(row % (size_t)r->dims[i]);
+    row /= (size_t)r->dims[i];
+  }
+  for (int a = 0; a < r->n_args; a++) {
+    r->at[a] = 0;
+    for (int i = 0; i + 1 < r->rank; i++) r->at[a] += r->index[i] * r->strides[a][i];
+  }
+}
+
+typedef struct binary_job {
+  const orion_sim_arith *arith;
+  orion_opcode code;
+  const orion_sim_tensor *x, *y;
+  orion_sim_tensor *z;
   rows r;
-  rows_start(&r, z, 2, (const orion_sim_tensor *[]){x, y});
-  do {
-    if (floats && c->arith->row && c->arith->row(op->code, x->f + r.at[0], (size_t)r.step[0], y->f + r.at[1],
-                                                 (size_t)r.step[1], z->f + done, r.n)) {
-      done += r.n;
-      continue;
+  bool by_constant;             // a division
+} binary_job;
+
+static void binary_row(const binary_job *j, const rows *r, size_t done) {
+  const float *x = j->x->f + r->at[0], *y = j->y->f + r->at[1];
+  float *z = j->z->f + done;
+  if (j->by_constant) {
+    for (size_t i = 0; i < r->n; i++) z[i] = j->arith->divide(x[(int64_t)i * r->step[0]], *y);
+  } else if (!j->arith->row || !j->arith->row(j->code, x, (size_t)r->step[0], y, (size_t)r->step[1], z, r->n)) {
+    for (size_t i = 0; i < r->n; i++) {
+      z[i] = j->arith->binary(j->code, x[(int64_t)i * r->step[0]], y[(int64_t)i * r->step[1]]);
     }
-    for (size_t i = 0; i < r.n; i++, done++) {
-      int64_t a = r.at[0] + (int64_t)i * r.step[0], b = r.at[1] + (int64_t)i * r.step[1];
-      if (floats && by_constant) {
-        z->f[done] = c->arith->divide(x->f[a], y->f[0]);
-      } else if (floats) {
-        z->f[done] = c->arith->binary(op->code, x->f[a], y->f[b]);
-      } else {
-        z->i[done] = wrap(z->dtype, binary_int(op->code, x->i[a], y->i[b]));
+  }
+}
+
+static void binary_range(void *ctx, size_t begin, size_t end, int worker) {  // rows
+  const binary_job *j = ctx;
+  rows r = j->r;
+  rows_seek(&r, begin);
+  for (size_t row = begin; row < end; row++) {
+    size_t done = row * r.n;
+    if (orion_dtype_is_float(j->z->dtype)) {
+      binary_row(j, &r, done);
+    } else {
+      for (size_t i = 0; i < r.n; i++) {
+        int32_t a = j->x->i[r.at[0] + (int64_t)i * r.step[0]], b = j->y->i[r.at[1] + (int64_t)i * r.step[1]];
+        j->z->i[done + i] = wrap(j->z->dtype, binary_int(j->code, a, b));
       }
     }
-  } while (rows_next(&r));
+    rows_next(&r);
+  }
+}
+
+ORION_SIM_RUN(orion_sim_run_binary) {
+  binary_job j = {.arith = c->arith, .code = op->code, .x = orion_sim_in(op, "x"), .y = orion_sim_in(op, "y"),
+                  .z = op->out[0]};
+  if (!j.z->n) return ORION_OK;
+  j.by_constant = op->code == ORION_OP_real_div && j.y->constant && j.y->n == 1;
+  rows_start(&j.r, j.z, 2, (const orion_sim_tensor *[]){j.x, j.y});
+  orion_parallel_for(c->pool, j.z->n / j.r.n, 1 + 8192 / j.r.n, binary_range, &j);
   return ORION_OK;
 }
 

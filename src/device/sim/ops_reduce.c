@@ -58,27 +58,42 @@ static double add_value(orion_opcode code, double acc, double v) {
   }
 }
 
-// One axis of floats, the common case; sums and maxima, the commonest, in loops of their own.
-static double walk_line(const float *x, const groups *g, orion_opcode code, double acc) {
+// One axis of floats, the common case. Maxima, and sums that are exact (of fp16 numbers in double), may be taken in any
+// order: several run side by side.
+static double walk_line(const float *x, const groups *g, orion_opcode code, double acc, bool exact) {
   const size_t n = g->size, step = (size_t)g->in_strides[0];
-  switch (code) {
-    case ORION_OP_reduce_sum: case ORION_OP_reduce_mean:
-      for (size_t i = 0; i < n; i++) acc += (double)x[i * step];
-      return acc;
-    case ORION_OP_reduce_max:
-      for (size_t i = 0; i < n; i++) acc = add_value(ORION_OP_reduce_max, acc, (double)x[i * step]);
-      return acc;
-    default:
-      for (size_t i = 0; i < n; i++) acc = add_value(code, acc, (double)x[i * step]);
-      return acc;
+  size_t i = 0;
+  if (code == ORION_OP_reduce_max && n >= 8) {
+    float top[8], odd = 0;
+    for (int l = 0; l < 8; l++) top[l] = -INFINITY;
+    for (; i + 8 <= n; i += 8) {
+      for (size_t l = 0; l < 8; l++) {
+        float v = x[(i + l) * step];
+        top[l] = v > top[l] ? v : top[l];
+        odd += v * 0;  // NaN if there is one, or an infinity
+      }
+    }
+    if (isnan(odd)) {
+      i = 0;
+    } else {
+      for (int l = 0; l < 8; l++) acc = (double)top[l] > acc ? (double)top[l] : acc;
+    }
+  } else if (exact && (code == ORION_OP_reduce_sum || code == ORION_OP_reduce_mean)) {
+    double sums[4] = {0};
+    for (; i + 4 <= n; i += 4) {
+      for (size_t l = 0; l < 4; l++) sums[l] += (double)x[(i + l) * step];
+    }
+    acc += (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
+  for (; i < n; i++) acc = add_value(code, acc, (double)x[i * step]);
+  return acc;
 }
 
-static double walk(const orion_sim_tensor *x, const groups *g, size_t base, orion_opcode code) {
+static double walk(const orion_sim_tensor *x, const groups *g, size_t base, orion_opcode code, bool exact) {
   int64_t index[ORION_MAX_RANK] = {0};
   double acc = first_value(code);
   if (g->size == 0) return acc;
-  if (g->n_in == 1 && orion_dtype_is_float(x->dtype)) return walk_line(x->f + base, g, code, acc);
+  if (g->n_in == 1 && orion_dtype_is_float(x->dtype)) return walk_line(x->f + base, g, code, acc, exact);
   do {
     acc = add_value(code, acc, orion_sim_value(x, base + offset_of(g->n_in, index, g->in_strides)));
   } while (orion_sim_next(g->n_in, g->in_dims, index));
@@ -105,23 +120,39 @@ static double finish(orion_opcode code, double acc, const orion_sim_tensor *x, c
   }
 }
 
-ORION_SIM_RUN(orion_sim_run_reduce) {
-  const orion_sim_tensor *x = orion_sim_in(op, "x");
-  bool marked[ORION_MAX_RANK];
-  orion_sim_axes(op, "axes", x->rank, marked);
-  groups g = groups_of(x, marked);
-  int64_t kept[ORION_MAX_RANK] = {0};
-  for (size_t i = 0; i < op->out[0]->n; i++) {
-    size_t base = offset_of(g.n_kept, kept, g.kept_strides);
-    double acc = walk(x, &g, base, op->code);
-    double v = finish(op->code, acc, x, &g, base);
-    if (orion_dtype_is_float(op->out[0]->dtype)) {
-      op->out[0]->f[i] = c->arith->narrow(v);
-    } else {
-      orion_sim_set(op->out[0], i, v);
+typedef struct reduce_job {
+  const orion_sim_arith *arith;
+  const orion_sim_tensor *x;
+  orion_sim_tensor *y;
+  orion_opcode code;
+  groups g;
+} reduce_job;
+
+static void reduce_range(void *ctx, size_t begin, size_t end, int worker) {
+  const reduce_job *j = ctx;
+  for (size_t i = begin; i < end; i++) {
+    int64_t kept[ORION_MAX_RANK];
+    size_t left = i;
+    for (int d = j->g.n_kept - 1; d >= 0; d--) {
+      kept[d] = (int64_t)(left % (size_t)j->g.kept_dims[d]);
+      left /= (size_t)j->g.kept_dims[d];
     }
-    orion_sim_next(g.n_kept, g.kept_dims, kept);
+    size_t base = offset_of(j->g.n_kept, kept, j->g.kept_strides);
+    double v = finish(j->code, walk(j->x, &j->g, base, j->code, j->arith->ane), j->x, &j->g, base);
+    if (orion_dtype_is_float(j->y->dtype)) {
+      j->y->f[i] = j->arith->narrow(v);
+    } else {
+      orion_sim_set(j->y, i, v);
+    }
   }
+}
+
+ORION_SIM_RUN(orion_sim_run_reduce) {
+  reduce_job j = {.arith = c->arith, .x = orion_sim_in(op, "x"), .y = op->out[0], .code = op->code};
+  bool marked[ORION_MAX_RANK];
+  orion_sim_axes(op, "axes", j.x->rank, marked);
+  j.g = groups_of(j.x, marked);
+  orion_parallel_for(c->pool, j.y->n, j.g.size > 256 ? 16 : 256, reduce_range, &j);
   return ORION_OK;
 }
 
@@ -178,12 +209,36 @@ ORION_SIM_RUN(orion_sim_run_softmax) {
 // ---- normalisations ----
 
 typedef struct norm_job {
+  const orion_sim_arith *arith;
   const orion_sim_tensor *x, *gamma, *beta;
   float *y;
   groups g;
   double epsilon;
   size_t channels;              // instance_norm: gamma and beta by channel; 0: by place in the group
 } norm_job;
+
+// The same on a chip family, in steps that each end in fp16. Their order is a guess; the sums are exact.
+static void normalise_steps(const norm_job *j, size_t group, size_t base, float mean) {
+  const orion_sim_arith *a = j->arith;
+  const groups *g = &j->g;
+  int64_t index[ORION_MAX_RANK] = {0};
+  double squares = 0;
+  do {
+    size_t i = base + offset_of(g->n_in, index, g->in_strides);
+    float d = j->y[i] = a->binary(ORION_OP_sub, j->x->f[i], mean);
+    squares += (double)a->binary(ORION_OP_mul, d, d);
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+  float scale = a->unary(ORION_OP_rsqrt, a->narrow(squares / (double)g->size), (float)j->epsilon, 0);
+  size_t at = 0;
+  do {
+    size_t i = base + offset_of(g->n_in, index, g->in_strides), p = j->channels ? group % j->channels : at;
+    float v = a->binary(ORION_OP_mul, j->y[i], scale);
+    if (j->gamma) v = a->binary(ORION_OP_mul, v, j->gamma->f[p]);
+    if (j->beta) v = a->binary(ORION_OP_add, v, j->beta->f[p]);
+    j->y[i] = v;
+    at++;
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
+}
 
 // (x - mean) / sqrt(variance + epsilon) * gamma + beta over one group
 static void normalise(const norm_job *j, size_t group) {
@@ -204,6 +259,10 @@ static void normalise(const norm_job *j, size_t group) {
     double d = (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)] - mean;
     squares += d * d;
   } while (orion_sim_next(g->n_in, g->in_dims, index));
+  if (j->arith->ane) {
+    normalise_steps(j, group, base, j->arith->narrow(mean));
+    return;
+  }
   double scale = 1 / sqrt(squares / (double)g->size + j->epsilon);
   do {
     size_t i = base + offset_of(g->n_in, index, g->in_strides), p = j->channels ? group % j->channels : at;
@@ -225,8 +284,8 @@ static void run_norm(const orion_sim_ctx *c, norm_job *j) {
 }
 
 ORION_SIM_RUN(orion_sim_run_layer_norm) {
-  norm_job j = {.x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"), .beta = orion_sim_in(op, "beta"),
-                .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
+  norm_job j = {.arith = c->arith, .x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"),
+                .beta = orion_sim_in(op, "beta"), .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
   bool marked[ORION_MAX_RANK];
   orion_sim_axes(op, "axes", j.x->rank, marked);
   j.g = groups_of(j.x, marked);
@@ -235,8 +294,8 @@ ORION_SIM_RUN(orion_sim_run_layer_norm) {
 }
 
 ORION_SIM_RUN(orion_sim_run_instance_norm) {
-  norm_job j = {.x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"), .beta = orion_sim_in(op, "beta"),
-                .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
+  norm_job j = {.arith = c->arith, .x = orion_sim_in(op, "x"), .gamma = orion_sim_in(op, "gamma"),
+                .beta = orion_sim_in(op, "beta"), .y = op->out[0]->f, .epsilon = orion_sim_num(op, "epsilon")};
   bool marked[ORION_MAX_RANK];
   for (int i = 0; i < j.x->rank; i++) marked[i] = i > 1;
   j.g = groups_of(j.x, marked);

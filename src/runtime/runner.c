@@ -13,6 +13,8 @@ struct orion_runner {
   orion_device *device;
   orion_plan *plan;
   orion_runner *beside;
+  const orion_given_surface *given;  // while creating
+  size_t n_given;
   compiled_part *parts;     // plan->n_parts of them
   orion_tensor *tensors;
   size_t n_tensors, cap_tensors;
@@ -59,6 +61,14 @@ static orion_surface *bound_already(const orion_runner *r, const orion_part *par
   return NULL;
 }
 
+static orion_surface *given_surface(const orion_runner *r, const orion_port *port, const orion_layout *layout) {
+  for (size_t i = 0; i < r->n_given; i++) {
+    if (strcmp(r->given[i].logical, port->logical) != 0) continue;
+    return same_layout(orion_surface_layout(r->given[i].surface), layout) ? r->given[i].surface : NULL;
+  }
+  return NULL;
+}
+
 static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, orion_error *err) {
   const orion_part *part = &r->plan->parts[index];
   const orion_port *port = &part->ports[port_index];
@@ -73,7 +83,7 @@ static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, 
     orion_surface *shared = bound_already(r, part, port_index, port, &io->layout);
     if (!shared) {
       const orion_tensor *theirs = find(r->beside, port, &io->layout);
-      if (theirs) shared = theirs->surface;
+      shared = theirs ? theirs->surface : given_surface(r, port, &io->layout);
     }
     ORION_TRY(add_tensor(r, port, &io->layout, shared, err));
     t = &r->tensors[r->n_tensors - 1];
@@ -94,6 +104,11 @@ static orion_status compile_part(orion_runner *r, size_t i, orion_error *err) {
 
 orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_runner *beside, orion_runner **out,
                                  orion_error *err) {
+  return orion_runner_create_with(device, plan, beside, 0, NULL, out, err);
+}
+
+orion_status orion_runner_create_with(orion_device *device, orion_plan *plan, orion_runner *beside, size_t n_given,
+                                      const orion_given_surface *given, orion_runner **out, orion_error *err) {
   orion_runner *r = orion_alloc_zero(plan->allocator, 1, sizeof *r);
   if (!r) {
     orion_plan_destroy(plan);
@@ -103,6 +118,8 @@ orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_r
   r->device = device;
   r->plan = plan;
   r->beside = beside;
+  r->given = given;
+  r->n_given = n_given;
   r->parts = orion_alloc_zero(r->allocator, plan->n_parts, sizeof *r->parts);
   orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
   for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = compile_part(r, i, err);
@@ -110,6 +127,8 @@ orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_r
     orion_runner_destroy(r);
     return status;
   }
+  r->given = NULL;
+  r->n_given = 0;
   *out = r;
   return ORION_OK;
 }
@@ -132,6 +151,17 @@ void orion_runner_destroy(orion_runner *r) {
 orion_status orion_runner_run(orion_runner *r, orion_error *err) {
   for (size_t i = 0; i < r->plan->n_parts; i++) ORION_TRY(orion_run(r->parts[i].bindings, err));
   return ORION_OK;
+}
+
+orion_status orion_runner_update(orion_runner *r, const char *value, const void *bytes, size_t n, orion_error *err) {
+  bool found = false;
+  for (size_t i = 0; i < r->plan->n_parts; i++) {
+    const orion_function *f = r->plan->parts[i].program->functions[0];
+    if (orion_function_find(f, value) == ORION_NONE) continue;
+    ORION_TRY(orion_executable_update(r->parts[i].executable, value, bytes, n, err));
+    found = true;
+  }
+  return found ? ORION_OK : ORION_FAIL(err, ORION_NOT_FOUND, "update: no part has a constant %s", value);
 }
 
 size_t orion_runner_parts(const orion_runner *r) { return r->plan->n_parts; }

@@ -22,8 +22,18 @@ typedef struct orion_runner orion_runner;
 // name and with the same layout are shared with it.
 orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_runner *beside, orion_runner **out,
                                  orion_error *err);
+// The same with surfaces of the caller's for some logical values, used wherever the layout is the same (a surface of
+// another layout is left aside). They must live longer than the runner.
+typedef struct orion_given_surface {
+  const char *logical;
+  orion_surface *surface;
+} orion_given_surface;
+orion_status orion_runner_create_with(orion_device *device, orion_plan *plan, orion_runner *beside, size_t n_given,
+                                      const orion_given_surface *given, orion_runner **out, orion_error *err);
 void orion_runner_destroy(orion_runner *r);  // NULL is ignored
 orion_status orion_runner_run(orion_runner *r, orion_error *err);
+// Puts new values into a constant of every part that has it (orion_executable_update). NOT_FOUND if none has.
+orion_status orion_runner_update(orion_runner *r, const char *value, const void *bytes, size_t n, orion_error *err);
 size_t orion_runner_parts(const orion_runner *r);  // program runs that one call of orion_runner_run costs
 size_t orion_runner_weight_bytes(const orion_runner *r);
 const orion_plan *orion_runner_plan(const orion_runner *r);

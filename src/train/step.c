@@ -1,0 +1,260 @@
+#include "train/step.h"
+
+#include <math.h>
+
+#include "base/half.h"
+
+// A weight's place in the program: its name there, its input where weights are inputs, its gradient's output.
+typedef struct port {
+  const char *name, *gradient;
+  orion_tensor *input;       // NULL where it is a constant, or bound to the master itself
+  orion_tensor *output;
+  orion_dtype dtype;         // of the constant
+  float *converted;          // the gradient in fp32 and rows, where the surface has it otherwise; n of them
+} port;
+
+struct orion_step {
+  const orion_allocator *allocator;
+  orion_params *params;
+  orion_step_spec spec;
+  orion_runner *runner;
+  orion_tensor *tokens, *targets, *scale, *loss;
+  port *ports;               // one a weight
+  const float **gradients;
+  orion_half *halves;        // scratch for constants in fp16
+  size_t cap_halves;
+  orion_arena arena;
+};
+
+// ---- surfaces as rows ---- Where [rows, cols] of a weight lie in a surface in order, all is copying of rows.
+
+typedef struct rows {
+  size_t n, cols, pitch;     // pitch in bytes
+} rows;
+
+static bool plain_rows(const orion_tensor *t, size_t elements, rows *out) {
+  const orion_layout *l = &t->layout;
+  out->cols = l->rank ? (size_t)l->dims[l->rank - 1] : 1;
+  out->n = out->cols ? elements / out->cols : 0;
+  out->pitch = l->row_bytes;
+  size_t total = 1;
+  for (int i = 0; i < l->rank; i++) total *= (size_t)l->dims[i];
+  return t->arrangement == ORION_ROWS && total == elements;
+}
+
+static void put_rows(orion_tensor *t, const rows *r, const void *from, orion_dtype dtype) {
+  char *to = orion_surface_lock(t->surface);
+  size_t width = orion_dtype_bits(dtype) / 8;
+  for (size_t i = 0; i < r->n; i++) {
+    const char *row = (const char *)from + i * r->cols * width;
+    if ((orion_dtype)t->layout.dtype == dtype) {
+      memcpy(to + i * r->pitch, row, r->cols * width);
+    } else {
+      orion_floats_to_half((orion_half *)(void *)(to + i * r->pitch), row, r->cols);
+    }
+  }
+  orion_surface_unlock(t->surface);
+}
+
+static void get_rows(orion_tensor *t, const rows *r, float *out) {
+  const char *from = orion_surface_lock(t->surface);
+  for (size_t i = 0; i < r->n; i++) {
+    if (t->layout.dtype == ORION_FP32) {
+      memcpy(out + i * r->cols, from + i * r->pitch, r->cols * sizeof *out);
+    } else {
+      orion_half_to_floats(out + i * r->cols, from + i * r->pitch, r->cols);
+    }
+  }
+  orion_surface_unlock(t->surface);
+}
+
+static void put_weight(orion_step *s, port *p, const orion_param *x) {
+  rows r;
+  if (plain_rows(p->input, x->n, &r)) {
+    put_rows(p->input, &r, x->value, ORION_FP32);
+    return;
+  }
+  for (orion_tensor *t = p->input; t; t = orion_runner_next(s->runner, t)) {
+    for (size_t row = 0; row < x->rows; row++) {
+      orion_tensor_put(t, (int64_t)row, x->value + row * x->cols + (size_t)t->first_col);
+    }
+  }
+}
+
+static void get_gradient(orion_step *s, port *p, const orion_param *x) {
+  rows r;
+  if (plain_rows(p->output, x->n, &r)) {
+    get_rows(p->output, &r, p->converted);
+    return;
+  }
+  for (orion_tensor *t = p->output; t; t = orion_runner_next(s->runner, t)) {
+    for (size_t row = 0; row < x->rows; row++) {
+      orion_tensor_get(t, (int64_t)row, p->converted + row * x->cols + (size_t)t->first_col);
+    }
+  }
+}
+
+// ---- making -----------------------------------------------------------------------------------------------------------
+
+static orion_status compile(orion_step *s, orion_device *device, const orion_target *target, orion_program *program,
+                            const char *const *names, orion_error *err) {
+  orion_lower_options options = {.target = target};
+  orion_plan *plan;
+  ORION_TRY(orion_lower(program, &options, &plan, err));
+  size_t n = s->spec.weights_as_inputs ? s->params->n : 0;
+  orion_given_surface *given = orion_alloc(s->allocator, n, sizeof *given);
+  if (!given) {
+    orion_plan_destroy(plan);
+    return ORION_OOM(err, "training step");
+  }
+  for (size_t i = 0; i < n; i++) given[i] = (orion_given_surface){names[i], s->params->list[i].surface};
+  orion_status status = orion_runner_create_with(device, plan, NULL, n, given, &s->runner, err);
+  orion_free(s->allocator, given, n, sizeof *given);
+  return status;
+}
+
+static orion_status find(const orion_step *s, const char *name, orion_tensor **out, orion_error *err) {
+  *out = orion_runner_tensor(s->runner, name);
+  return *out ? ORION_OK : ORION_FAIL(err, ORION_INTERNAL, "training step: the program has no value %s", name);
+}
+
+static orion_status find_ints(const orion_step *s, const char *name, orion_tensor **out, orion_error *err) {
+  ORION_TRY(find(s, name, out, err));
+  rows r;
+  if ((*out)->layout.dtype == ORION_INT32 && plain_rows(*out, (size_t)(s->spec.batch * s->spec.seq), &r)) return ORION_OK;
+  return ORION_FAIL(err, ORION_INTERNAL, "training step: %s is not int32 [batch, seq] in rows", name);
+}
+
+static orion_status find_weight(orion_step *s, size_t i, orion_error *err) {
+  port *p = &s->ports[i];
+  const orion_param *x = &s->params->list[i];
+  if (s->spec.weights_as_inputs) {
+    ORION_TRY(find(s, p->name, &p->input, err));
+    if (p->input->surface == x->surface) p->input = NULL;
+  }
+  if (!s->spec.gradients) return ORION_OK;
+  ORION_TRY(find(s, p->gradient, &p->output, err));
+  rows r;
+  const orion_layout *l = &p->output->layout;
+  bool plain = l->dtype == ORION_FP32 && plain_rows(p->output, x->n, &r) && r.pitch == r.cols * sizeof(float);
+  if (plain) {
+    s->gradients[i] = orion_surface_lock(p->output->surface);
+    orion_surface_unlock(p->output->surface);
+  } else {
+    p->converted = ORION_ARENA_ARRAY(&s->arena, float, x->n);
+    if (!p->converted) return ORION_OOM(err, x->name);
+    s->gradients[i] = p->converted;
+  }
+  return ORION_OK;
+}
+
+static orion_status find_all(orion_step *s, orion_error *err) {
+  ORION_TRY(find_ints(s, "tokens", &s->tokens, err));
+  ORION_TRY(find_ints(s, "targets", &s->targets, err));
+  ORION_TRY(find(s, "loss", &s->loss, err));
+  s->scale = orion_runner_tensor(s->runner, "loss_scale");
+  for (size_t i = 0; i < s->params->n; i++) ORION_TRY(find_weight(s, i, err));
+  return ORION_OK;
+}
+
+orion_status orion_step_create(orion_params *params, orion_device *device, const orion_target *target,
+                               const orion_step_source *source, const orion_step_spec *spec, orion_step **out,
+                               orion_error *err) {
+  const orion_allocator *a = params->allocator;
+  orion_step *s = orion_alloc_zero(a, 1, sizeof *s);
+  if (!s) return ORION_OOM(err, "training step");
+  *s = (orion_step){.allocator = a, .params = params, .spec = *spec};
+  orion_arena_init(&s->arena, a);
+  s->ports = ORION_ARENA_ARRAY(&s->arena, port, params->n);
+  s->gradients = ORION_ARENA_ARRAY(&s->arena, const float *, params->n);
+  const char **names = ORION_ARENA_ARRAY(&s->arena, const char *, params->n);
+  orion_status status = s->ports && s->gradients && names ? ORION_OK : ORION_OOM(err, "training step");
+  orion_program *program = NULL;
+  if (status == ORION_OK) status = source->make(source->ctx, params, spec, &s->arena, &program, names, err);
+  if (status == ORION_OK) status = compile(s, device, target, program, names, err);
+  for (size_t i = 0; status == ORION_OK && i < params->n; i++) {
+    s->ports[i].name = names[i];
+    s->ports[i].gradient = orion_arena_printf(&s->arena, "d_%s", names[i]);
+    if (!s->ports[i].gradient) status = ORION_OOM(err, "training step");
+  }
+  orion_program_destroy(program);
+  if (status == ORION_OK) status = find_all(s, err);
+  if (status == ORION_OK && spec->weights_as_inputs) status = orion_step_refresh(s, err);
+  if (status != ORION_OK) {
+    orion_step_destroy(s);
+    return status;
+  }
+  *out = s;
+  return ORION_OK;
+}
+
+void orion_step_destroy(orion_step *s) {
+  if (!s) return;
+  orion_runner_destroy(s->runner);
+  orion_free(s->allocator, s->halves, s->cap_halves, sizeof *s->halves);
+  orion_arena_deinit(&s->arena);
+  orion_free(s->allocator, s, 1, sizeof *s);
+}
+
+// ---- running ----------------------------------------------------------------------------------------------------------
+
+static void put_scalar(orion_tensor *t, double value) {
+  void *to = orion_surface_lock(t->surface);
+  orion_store_double((orion_dtype)t->layout.dtype, to, 0, value);
+  orion_surface_unlock(t->surface);
+}
+
+orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
+                            double *out_loss, orion_error *err) {
+  rows r;
+  size_t n = (size_t)(s->spec.batch * s->spec.seq);
+  plain_rows(s->tokens, n, &r);
+  put_rows(s->tokens, &r, tokens, ORION_INT32);
+  plain_rows(s->targets, n, &r);
+  put_rows(s->targets, &r, targets, ORION_INT32);
+  if (s->scale) put_scalar(s->scale, loss_scale);
+  ORION_TRY(orion_runner_run(s->runner, err));
+  *out_loss = orion_load_double((orion_dtype)s->loss->layout.dtype, orion_surface_lock(s->loss->surface), 0);
+  orion_surface_unlock(s->loss->surface);
+  for (size_t i = 0; s->spec.gradients && i < s->params->n; i++) {
+    if (s->ports[i].converted) get_gradient(s, &s->ports[i], &s->params->list[i]);
+  }
+  return ORION_OK;
+}
+
+const float *const *orion_step_gradients(const orion_step *s) { return s->gradients; }
+
+// ---- new weights --------------------------------------------------------------------------------------------------------
+
+static orion_dtype constant_dtype(const orion_step *s, const char *name) {
+  const orion_plan *plan = orion_runner_plan(s->runner);
+  for (size_t i = 0; i < plan->n_parts; i++) {
+    const orion_function *f = plan->parts[i].program->functions[0];
+    orion_value_id v = orion_function_find(f, name);
+    if (v != ORION_NONE) return orion_value_type(f, v)->dtype;
+  }
+  return ORION_DTYPE_NONE;
+}
+
+static orion_status update_constant(orion_step *s, port *p, const orion_param *x, orion_error *err) {
+  if (!p->dtype) p->dtype = constant_dtype(s, p->name);
+  if (p->dtype == ORION_FP32) return orion_runner_update(s->runner, p->name, x->value, x->n * sizeof(float), err);
+  if (p->dtype != ORION_FP16) {
+    return ORION_FAIL(err, ORION_NOT_FOUND, "update: the compiled program has no constant %s in fp32 or fp16", p->name);
+  }
+  if (!ORION_GROW(s->allocator, &s->halves, &s->cap_halves, x->n)) return ORION_OOM(err, "update");
+  orion_floats_to_half(s->halves, x->value, x->n);
+  return orion_runner_update(s->runner, p->name, s->halves, x->n * sizeof(orion_half), err);
+}
+
+orion_status orion_step_refresh(orion_step *s, orion_error *err) {
+  for (size_t i = 0; i < s->params->n; i++) {
+    port *p = &s->ports[i];
+    if (p->input) put_weight(s, p, &s->params->list[i]);
+    if (!s->spec.weights_as_inputs) ORION_TRY(update_constant(s, p, &s->params->list[i], err));
+  }
+  return ORION_OK;
+}
+
+const orion_step_spec *orion_step_spec_of(const orion_step *s) { return &s->spec; }
+size_t orion_step_parts(const orion_step *s) { return orion_runner_parts(s->runner); }

@@ -1,0 +1,321 @@
+// The step, and what is needed for it.
+//
+//   data ── micro-batches ──> device: loss, gradients ──> sum ──> norm, clip ──> AdamW on the masters ──> device
+//
+// The order of everything is fixed by (options, seed), nothing depends on time or on the number of threads, and the state
+// is small: step, updates, position in the data, loss scale, masters and moments. That is what checkpoints hold.
+#include "train/trainer.h"
+
+#include <math.h>
+
+#include "base/clock.h"
+#include "model/parts.h"
+
+void orion_train_options_init(orion_train_options *o) {
+  *o = (orion_train_options){.struct_size = sizeof *o, .steps = 1000, .batch = 8, .seq = 256, .accum = 1, .lr = 3e-4,
+                             .min_lr = 3e-5, .warmup = 100, .schedule = "cosine", .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8,
+                             .weight_decay = 0.1, .clip = 1, .seed = 1};
+}
+
+// ---- options ----------------------------------------------------------------------------------------------------------
+
+static orion_status check_count(const char *name, int64_t value, int64_t min, int64_t max, orion_error *err) {
+  if (value >= min && value <= max) return ORION_OK;
+  return ORION_FAIL(err, ORION_INVALID, "%s: %lld is not within %lld to %lld", name, (long long)value, (long long)min,
+                    (long long)max);
+}
+
+static orion_status check_number(const char *name, double value, double min, double max, orion_error *err) {
+  if (value >= min && value <= max) return ORION_OK;  // false for NaN
+  return ORION_FAIL(err, ORION_INVALID, "%s: %g is not within %g to %g", name, value, min, max);
+}
+
+static orion_status check_options(const orion_train_options *o, const orion_config *c, orion_error *err) {
+  ORION_TRY(check_count("seq", o->seq, 1, c->context, err));
+  ORION_TRY(check_count("batch", o->batch, 1, 65536, err));
+  ORION_TRY(check_count("accum", o->accum, 1, 65536, err));
+  ORION_TRY(check_count("steps", o->steps, 1, (int64_t)1 << 40, err));
+  ORION_TRY(check_count("warmup", o->warmup, 0, o->steps, err));
+  ORION_TRY(check_number("lr", o->lr, 0, 1e3, err));
+  ORION_TRY(check_number("min-lr", o->min_lr, 0, o->lr, err));
+  ORION_TRY(check_number("beta1", o->beta1, 0, 1 - 1e-9, err));
+  ORION_TRY(check_number("beta2", o->beta2, 0, 1 - 1e-9, err));
+  ORION_TRY(check_number("eps", o->eps, 1e-30, 1, err));
+  ORION_TRY(check_number("weight-decay", o->weight_decay, 0, 1e3, err));
+  ORION_TRY(check_number("clip", o->clip, 0, 1e30, err));
+  if (o->loss_scale != 0) ORION_TRY(check_number("loss-scale", o->loss_scale, 1, ORION_SCALER_MAX, err));
+  return ORION_OK;
+}
+
+// Copies what the options point to.
+static orion_status keep_options(orion_trainer *t, const orion_train_options *o, orion_error *err) {
+  t->options = *o;
+  struct { const char *const *from; size_t n; const char *const **to; } lists[] = {
+      {o->data, o->n_data, &t->options.data}, {o->eval_data, o->n_eval_data, &t->options.eval_data}};
+  for (int k = 0; k < 2; k++) {
+    const char **copy = ORION_ARENA_ARRAY(&t->arena, const char *, lists[k].n + 1);
+    if (!copy) return ORION_OOM(err, "trainer");
+    for (size_t i = 0; i < lists[k].n; i++) {
+      if (!(copy[i] = orion_arena_strdup(&t->arena, lists[k].from[i]))) return ORION_OOM(err, "trainer");
+    }
+    *lists[k].to = copy;
+  }
+  const char **texts[] = {&t->options.schedule, &t->options.update, &t->options.target, &t->options.compute,
+                          &t->options.tokenizer_path};
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    if (*texts[i] && !(*texts[i] = orion_arena_strdup(&t->arena, *texts[i]))) return ORION_OOM(err, "trainer");
+  }
+  return ORION_OK;
+}
+
+static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_update_kind *update, orion_error *err) {
+  orion_train_options *o = &t->options;
+  if (!o->target) o->target = "cpu";
+  t->target = orion_target_find(o->target);
+  if (!t->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", o->target);
+  bool half = o->compute ? strcmp(o->compute, "fp16") == 0 : t->target->ane;
+  if (o->compute && !half && strcmp(o->compute, "fp32") != 0) {
+    return ORION_FAIL(err, ORION_INVALID, "compute: \"%s\" is neither fp32 nor fp16", o->compute);
+  }
+  if (t->target->ane && !half) {
+    return ORION_FAIL(err, ORION_INVALID, "compute: programs for %s are fp16 (leave the option out)", o->target);
+  }
+  *spec = (orion_step_spec){o->batch, o->seq, half ? ORION_FP16 : ORION_FP32, t->target->ane ? ORION_FP16 : ORION_FP32, false,
+                           true};
+  t->schedule = (orion_schedule){.lr = o->lr, .min_lr = o->min_lr, .warmup = o->warmup, .steps = o->steps};
+  if (!orion_schedule_parse(o->schedule, &t->schedule.kind)) {
+    return ORION_FAIL(err, ORION_INVALID, "schedule: there is no \"%s\" (cosine, linear or constant)", o->schedule);
+  }
+  *update = ORION_UPDATE_INPUT;  // masters are read in place: nothing is cheaper
+  if (o->update && !orion_update_parse(o->update, update)) {
+    return ORION_FAIL(err, ORION_INVALID, "update: there is no \"%s\" (delta, input or recompile)", o->update);
+  }
+  orion_scaler_init(&t->scaler, o->loss_scale, half);
+  return ORION_OK;
+}
+
+// ---- creating ---------------------------------------------------------------------------------------------------------
+
+static orion_status open_data(orion_trainer *t, const orion_tokenizer *tokenizer, orion_error *err) {
+  const orion_train_options *o = &t->options;
+  orion_tokens_options data = {.paths = o->data, .n_paths = o->n_data, .width = o->token_width, .seq = o->seq,
+                               .vocab = t->params->model->config.vocab, .documents = o->documents, .shuffle = true,
+                               .separator = -1, .seed = o->seed, .tokenizer = tokenizer};
+  ORION_TRY(orion_tokens_open(t->allocator, &data, &t->data, err));
+  if (o->n_eval_data == 0) return ORION_OK;
+  data.paths = o->eval_data;
+  data.n_paths = o->n_eval_data;
+  data.shuffle = false;
+  return orion_tokens_open(t->allocator, &data, &t->eval_data, err);
+}
+
+static orion_status allocate(orion_trainer *t, orion_error *err) {
+  size_t n = (size_t)(t->options.batch * t->options.seq);
+  t->inputs = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
+  t->targets = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
+  if (!t->inputs || !t->targets) return ORION_OOM(err, "trainer");
+  if (t->options.accum == 1) return ORION_OK;
+  t->sums = ORION_ARENA_ARRAY(&t->arena, float *, t->params->n);
+  t->sum_memory = orion_alloc_aligned(t->allocator, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
+  if (!t->sums || !t->sum_memory) return ORION_OOM(err, "sum of gradients");
+  float *at = t->sum_memory;
+  for (size_t i = 0; i < t->params->n; i++) {
+    t->sums[i] = at;
+    at += t->params->list[i].n;
+  }
+  return ORION_OK;
+}
+
+static orion_status prepare(orion_trainer *t, const orion_model *model, const orion_tokenizer *tokenizer,
+                            const orion_train_options *o, orion_error *err) {
+  orion_step_spec spec;
+  orion_update_kind update;
+  ORION_TRY(check_options(o, &model->config, err));
+  ORION_TRY(keep_options(t, o, err));
+  ORION_TRY(read_names(t, &spec, &update, err));
+  ORION_TRY(orion_params_create(model, t->device, &t->params, err));
+  ORION_TRY(open_data(t, tokenizer, err));
+  ORION_TRY(allocate(t, err));
+  orion_adamw adamw = {o->beta1, o->beta2, o->eps, o->weight_decay, o->clip};
+  orion_device_info info;
+  orion_device_describe(t->device, &info);
+  ORION_TRY(orion_optimizer_create(t->params, &adamw, info.threads, &t->optimizer, err));
+  ORION_TRY(orion_updater_create(t->params, t->device, t->target, &t->source, &spec, update, &t->updater, err));
+  if (orion_updater_note(t->updater)[0]) orion_strbuf_addf(&t->notes, "%s\n", orion_updater_note(t->updater));
+  return orion_strbuf_status(&t->notes, err);
+}
+
+orion_status orion_trainer_create_with(const orion_model *model, orion_device *device, const orion_tokenizer *tokenizer,
+                                       const orion_train_options *o, const orion_step_source *source, orion_trainer **out,
+                                       orion_error *err) {
+  orion_trainer *t = orion_alloc_zero(model->allocator, 1, sizeof *t);
+  if (!t) return ORION_OOM(err, "trainer");
+  t->allocator = model->allocator;
+  t->device = device;
+  t->source = *source;
+  t->eval_at = -1;
+  t->best_loss = INFINITY;
+  orion_arena_init(&t->arena, t->allocator);
+  orion_strbuf_init(&t->notes, t->allocator);
+  orion_status status = prepare(t, model, tokenizer, o, err);
+  if (status != ORION_OK) {
+    orion_trainer_destroy(t);
+    return status;
+  }
+  *out = t;
+  return ORION_OK;
+}
+
+void orion_trainer_destroy(orion_trainer *t) {
+  if (!t) return;
+  orion_step_destroy(t->eval_step);
+  orion_updater_destroy(t->updater);
+  orion_optimizer_destroy(t->optimizer);
+  orion_tokens_close(t->data);
+  orion_tokens_close(t->eval_data);
+  if (t->sum_memory) orion_free_aligned(t->allocator, t->sum_memory, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
+  orion_params_destroy(t->params);
+  orion_strbuf_deinit(&t->notes);
+  orion_arena_deinit(&t->arena);
+  orion_free(t->allocator, t, 1, sizeof *t);
+}
+
+// ---- a step -----------------------------------------------------------------------------------------------------------
+
+// The loss is NaN or infinite: say where that begins. The weights are finite (every update looks), so it is the program.
+static orion_status bad_loss(const orion_trainer *t, double loss, size_t bad, orion_error *err) {
+  const char *what = bad < t->params->n ? t->params->list[bad].name : NULL;
+  return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the loss is %s; all weights are finite%s%s (lower --lr, or raise --warmup)",
+                    (long long)t->step + 1, isnan(loss) ? "NaN" : "infinite",
+                    what ? ", the first gradient that is not is that of " : ", and so are all gradients", what ? what : "");
+}
+
+// All micro-batches. *out_grads: their sum; *out_loss: the mean of their losses.
+static orion_status run_batches(orion_trainer *t, const float *const **out_grads, double *out_loss, orion_error *err) {
+  const orion_train_options *o = &t->options;
+  orion_step *step = orion_updater_step(t->updater);
+  double total = 0;
+  for (int64_t k = 0; k < o->accum; k++) {
+    double loss;
+    orion_tokens_next(t->data, &t->position, o->batch, t->inputs, t->targets);
+    ORION_TRY(orion_step_run(step, t->inputs, t->targets, t->scaler.scale, &loss, err));
+    if (!isfinite(loss)) {
+      size_t bad;
+      orion_optimizer_norm(t->optimizer, orion_step_gradients(step), 1, &bad);
+      return bad_loss(t, loss, bad, err);
+    }
+    total += loss;
+    if (o->accum > 1) orion_optimizer_add(t->optimizer, t->sums, orion_step_gradients(step), k == 0);
+  }
+  *out_grads = o->accum > 1 ? (const float *const *)t->sums : orion_step_gradients(step);
+  *out_loss = total / (double)o->accum;
+  return ORION_OK;
+}
+
+// Gradients that are not finite: the step is skipped, if a smaller scale gives hope.
+static orion_status skip(orion_trainer *t, size_t bad, orion_train_metrics *m, orion_error *err) {
+  m->skipped = true;
+  m->skipped_weight = t->params->list[bad].name;
+  if (orion_scaler_note(&t->scaler, false)) return ORION_OK;
+  return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the gradient of %s is NaN or infinite at a loss scale of %g (lower --lr)",
+                    (long long)t->step + 1, m->skipped_weight, m->loss_scale);
+}
+
+static orion_status update(orion_trainer *t, const float *const *grads, double unscale, orion_train_metrics *m,
+                           orion_error *err) {
+  size_t bad;
+  double start = orion_now();
+  m->grad_norm = orion_optimizer_norm(t->optimizer, grads, unscale, &bad);
+  if (bad < t->params->n) return skip(t, bad, m, err);
+  bad = orion_optimizer_step(t->optimizer, grads, unscale, m->grad_norm, m->lr, t->updates + 1);
+  m->optimizer_ms = (orion_now() - start) * 1e3;
+  if (bad < t->params->n) {
+    return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the update made %s NaN or infinite (lower --lr)", (long long)t->step + 1,
+                      t->params->list[bad].name);
+  }
+  t->updates++;
+  orion_scaler_note(&t->scaler, true);
+  return orion_updater_apply(t->updater, &m->update_ms, err);
+}
+
+orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orion_error *err) {
+  const orion_train_options *o = &t->options;
+  double start = orion_now();
+  orion_train_metrics m = {.lr = orion_schedule_lr(&t->schedule, t->step), .loss_scale = t->scaler.scale};
+  const float *const *grads;
+  ORION_TRY(run_batches(t, &grads, &m.loss, err));
+  m.forward_backward_ms = (orion_now() - start) * 1e3;
+  ORION_TRY(update(t, grads, 1 / (m.loss_scale * (double)o->accum), &m, err));
+  uint64_t seen = (uint64_t)(o->batch * o->seq * o->accum);
+  t->tokens += seen;
+  m.step = ++t->step;
+  m.tokens = t->tokens;
+  double seconds = orion_now() - start;
+  m.step_ms = seconds * 1e3;
+  m.tok_s = (double)seen / seconds;
+  *out = m;
+  return ORION_OK;
+}
+
+// ---- evaluation -------------------------------------------------------------------------------------------------------
+
+// Where weights are inputs, a program of the loss alone reads the same masters; else the training program serves.
+static orion_status eval_program(orion_trainer *t, orion_step **out, orion_error *err) {
+  orion_step *step = orion_updater_step(t->updater);
+  if (orion_updater_kind(t->updater) == ORION_UPDATE_INPUT) {
+    if (!t->eval_step) {
+      orion_step_spec spec = *orion_step_spec_of(step);
+      spec.gradients = false;
+      ORION_TRY(orion_step_create(t->params, t->device, t->target, &t->source, &spec, &t->eval_step, err));
+    }
+    ORION_TRY(orion_step_refresh(t->eval_step, err));
+    step = t->eval_step;
+  }
+  *out = step;
+  return ORION_OK;
+}
+
+// Windows go in batches; the last batch is filled up with windows from the start, whose positions do not count: their
+// targets are -1.
+orion_status orion_trainer_evaluate(orion_trainer *t, double *out_loss, orion_error *err) {
+  if (!t->eval_data) return ORION_FAIL(err, ORION_INVALID, "evaluation: there are no evaluation data");
+  const orion_train_options *o = &t->options;
+  orion_step *step;
+  ORION_TRY(eval_program(t, &step, err));
+  uint64_t windows = orion_tokens_windows(t->eval_data);
+  if (o->eval_windows > 0 && (uint64_t)o->eval_windows < windows) windows = (uint64_t)o->eval_windows;
+  orion_tokens_position at = {0, 0};
+  double total = 0;
+  for (uint64_t done = 0; done < windows;) {
+    uint64_t n = windows - done < (uint64_t)o->batch ? windows - done : (uint64_t)o->batch;
+    orion_tokens_next(t->eval_data, &at, o->batch, t->inputs, t->targets);
+    for (int64_t i = (int64_t)n * o->seq; i < o->batch * o->seq; i++) t->targets[i] = -1;
+    double loss;
+    ORION_TRY(orion_step_run(step, t->inputs, t->targets, 1, &loss, err));
+    if (!isfinite(loss)) return bad_loss(t, loss, t->params->n, err);
+    total += loss * (double)n;
+    done += n;
+  }
+  *out_loss = t->eval_loss = total / (double)windows;
+  t->eval_at = t->step;
+  return ORION_OK;
+}
+
+// ---- what is there ----------------------------------------------------------------------------------------------------
+
+void orion_trainer_describe(const orion_trainer *t, orion_train_info *out) {
+  double windows = (double)orion_tokens_windows(t->data);
+  *out = (orion_train_info){
+      .step = t->step,
+      .parameters = t->params->elements,
+      .tokens = t->tokens,
+      .windows = orion_tokens_windows(t->data),
+      .epoch = (double)t->position.epoch + (double)t->position.index / windows,
+      .update = orion_update_name(orion_updater_kind(t->updater)),
+      .target = t->target->name,
+      .programs = orion_step_parts(orion_updater_step(t->updater)),
+      .best_loss = t->best_loss,
+  };
+}
+
+const char *orion_trainer_notes(const orion_trainer *t) { return orion_strbuf_text(&t->notes); }

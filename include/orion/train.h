@@ -9,13 +9,13 @@
 #include <stdint.h>
 
 #include "orion/device.h"
+#include "orion/model.h"
 #include "orion/tokenizer.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef struct orion_model orion_model;
 typedef struct orion_trainer orion_trainer;
 
 typedef struct orion_train_options {

@@ -135,7 +135,6 @@ static orion_status put_in_place(const char *run, const char *temp, const char *
     if (moved) rename(aside, final);
     return ORION_FAIL(err, ORION_IO, "%s: cannot rename into place: %s", final, strerror(e));
   }
-  ORION_TRY(orion_checkpoint_sync_dir(run, err));
   if (moved) orion_checkpoint_remove(aside);
   return ORION_OK;
 }
@@ -158,17 +157,18 @@ static orion_status remove_older(const orion_allocator *a, const char *run, cons
 orion_status orion_checkpoint_write(const orion_params *p, const char *run, const char *stem, int64_t step, json_t *state,
                                     const char *tokenizer, int64_t keep, orion_error *err) {
   char temp[PATH_MAX_BYTES], final[PATH_MAX_BYTES], name[64];
-  ORION_TRY(orion_dir_make(run, err));
-  orion_checkpoint_clean(run);
   snprintf(name, sizeof name, ".writing-%s-%08" PRId64, stem, step);
   ORION_TRY(make_path(temp, run, name, err));
   ORION_TRY(make_path(final, run, strchr(name, '-') + 1, err));
-  orion_status status = write_files(p, temp, state, tokenizer, err);
+  orion_status status = orion_dir_make(run, err);
+  if (status == ORION_OK) orion_checkpoint_clean(run);
+  if (status == ORION_OK) status = write_files(p, temp, state, tokenizer, err);
   if (status == ORION_OK) status = put_in_place(run, temp, final, err);
   if (status != ORION_OK) {
     orion_checkpoint_remove(temp);
     orion_error_prefix(err, "checkpoint of step %" PRId64 " is not saved, earlier ones stand", step);
     return status;
   }
+  ORION_TRY(orion_checkpoint_sync_dir(run, err));
   return keep > 0 ? remove_older(p->allocator, run, stem, step, keep, err) : ORION_OK;
 }

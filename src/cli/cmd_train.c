@@ -1,0 +1,352 @@
+// orion train: from a configuration (random weights), from a model, or on from a checkpoint.
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/commands.h"
+#include "model/model.h"
+#include "orion/train.h"
+#include "train/log.h"
+
+#define MAX_FILES 128
+
+static const cli_option options[] = {
+    {"config", 0, CLI_TEXT, "FILE.json", "train a new model of this configuration, from random weights", false},
+    {"model", 'm', CLI_TEXT, "MODEL", "go on training a copy of this model", false},
+    {"resume", 0, CLI_TEXT, "DIR", "continue a run (its directory, or one of its checkpoints)", false},
+    {"data", 0, CLI_TEXT, "FILE", "text, or token ids in *.bin, *.u16, *.u32; operands are data too", true},
+    {"eval-data", 0, CLI_TEXT, "FILE", "held-out data", true},
+    {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},
+    {"out", 'o', CLI_TEXT, "DIR", "where checkpoints and log go; with --resume: where they are", false},
+    {"steps", 0, CLI_INT, "N", "of the whole run; default 1000", false},
+    {"batch", 0, CLI_INT, "N", "sequences at once; default 8", false},
+    {"seq", 0, CLI_INT, "N", "tokens of a sequence; default 256, or the model's context if shorter", false},
+    {"accum", 0, CLI_INT, "N", "batches summed before each update; default 1", false},
+    {"lr", 0, CLI_NUMBER, "X", "learning rate after the warm-up; default 3e-4", false},
+    {"min-lr", 0, CLI_NUMBER, "X", "learning rate at the end; default a tenth of --lr", false},
+    {"warmup", 0, CLI_INT, "N", "steps; default 100, or a tenth of --steps if fewer", false},
+    {"schedule", 0, CLI_TEXT, "S", "cosine (default), linear or constant", false},
+    {"weight-decay", 0, CLI_NUMBER, "X", "on matrices; default 0.1", false},
+    {"beta1", 0, CLI_NUMBER, "X", "default 0.9", false},
+    {"beta2", 0, CLI_NUMBER, "X", "default 0.95", false},
+    {"clip", 0, CLI_NUMBER, "X", "largest norm of all gradients; default 1; 0: none", false},
+    {"loss-scale", 0, CLI_TEXT, "S", "auto (default) or a number", false},
+    {"eval-every", 0, CLI_INT, "N", "steps between evaluations; default 100", false},
+    {"eval-windows", 0, CLI_INT, "N", "windows of an evaluation at most; default 0: all", false},
+    {"save-every", 0, CLI_INT, "N", "steps between checkpoints; default 500; 0: only at the end", false},
+    {"keep", 0, CLI_INT, "N", "checkpoints that stay; default 3; 0: all", false},
+    {"update", 0, CLI_TEXT, "S", "how new weights get to the device: delta, input or recompile", false},
+    {"log", 0, CLI_TEXT, "FILE", "log of JSON lines; default: log.jsonl in --out", false},
+    {"seed", 0, CLI_INT, "N", "of random weights and of the order of data; default 1", false},
+    {"token-width", 0, CLI_INT, "N", "bytes of an id in *.bin: 2 or 4; default by vocabulary", false},
+    {"documents", 0, CLI_FLAG, NULL, "windows begin where documents do", false},
+    {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
+    {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
+    {0},
+};
+
+typedef struct run_state {
+  const cli_args *args;
+  orion_train_options o;
+  const char *data[MAX_FILES], *eval_data[MAX_FILES];
+  char out[4096], checkpoint[4096], log_path[4096];
+  const char *tokenizer_path;
+  orion_train_saved *saved;
+  orion_model *model;
+  orion_tokenizer *tokenizer;
+  orion_device *device;
+  orion_trainer *trainer;
+  orion_train_log *log;
+  int64_t eval_every, save_every, keep;
+  double start, last_eval, last_shown, first_loss;
+  orion_train_metrics m;
+} run_state;
+
+static volatile sig_atomic_t stop_wanted;  // a signal can reach nothing else
+
+static void on_signal(int number) { stop_wanted = number; }
+
+// ---- options ----------------------------------------------------------------------------------------------------------
+
+static orion_status join(char *out, const char *dir, const char *name, orion_error *err) {
+  int n = snprintf(out, 4096, "%s/%s", dir, name);
+  return n > 0 && n < 4096 ? ORION_OK : CLI_USAGE(err, "%.100s: the path is too long", dir);
+}
+
+static bool has_file(const char *dir, const char *name) {
+  char path[4096];
+  return join(path, dir, name, NULL) == ORION_OK && orion_file_exists(path);
+}
+
+static orion_status read_files(run_state *r, orion_error *err) {
+  const cli_args *a = r->args;
+  size_t n = 0, n_eval = 0;
+  for (size_t i = 0; cli_nth(a, "data", i); i++) r->data[n++] = cli_nth(a, "data", i);
+  for (size_t i = 0; i < a->n_rest; i++) r->data[n++] = a->rest[i];
+  for (size_t i = 0; cli_nth(a, "eval-data", i); i++) r->eval_data[n_eval++] = cli_nth(a, "eval-data", i);
+  if (n) {
+    r->o.data = r->data;
+    r->o.n_data = n;
+  }
+  if (n_eval) {
+    r->o.eval_data = r->eval_data;
+    r->o.n_eval_data = n_eval;
+  }
+  if (r->o.n_data == 0) return CLI_USAGE(err, "train: --data FILE is missing");
+  return ORION_OK;
+}
+
+static orion_status read_numbers(run_state *r, orion_error *err) {
+  const cli_args *a = r->args;
+  orion_train_options *o = &r->o;
+  bool fresh = !r->saved;
+  o->steps = cli_int(a, "steps", o->steps);
+  o->batch = cli_int(a, "batch", o->batch);
+  if (fresh && o->seq > r->model->config.context) o->seq = r->model->config.context;
+  o->seq = cli_int(a, "seq", o->seq);
+  o->accum = cli_int(a, "accum", o->accum);
+  o->lr = cli_number(a, "lr", o->lr);
+  if (fresh || cli_text(a, "lr", NULL)) o->min_lr = o->lr / 10;
+  o->min_lr = cli_number(a, "min-lr", o->min_lr);
+  if (fresh) o->warmup = o->steps / 10 < 100 ? o->steps / 10 : 100;
+  o->warmup = cli_int(a, "warmup", o->warmup);
+  o->schedule = cli_text(a, "schedule", o->schedule);
+  o->weight_decay = cli_number(a, "weight-decay", o->weight_decay);
+  o->beta1 = cli_number(a, "beta1", o->beta1);
+  o->beta2 = cli_number(a, "beta2", o->beta2);
+  o->clip = cli_number(a, "clip", o->clip);
+  o->eval_windows = cli_int(a, "eval-windows", o->eval_windows);
+  o->seed = (uint64_t)cli_int(a, "seed", (int64_t)o->seed);
+  o->token_width = (int)cli_int(a, "token-width", o->token_width);
+  o->documents = o->documents || cli_flag(a, "documents");
+  o->update = cli_text(a, "update", o->update);
+  o->target = cli_text(a, "target", o->target);
+  o->compute = cli_text(a, "compute", o->compute);
+  o->tokenizer_path = r->tokenizer_path;
+  const char *scale = cli_text(a, "loss-scale", NULL);
+  if (scale && strcmp(scale, "auto") == 0) o->loss_scale = 0;
+  double value;
+  char rest;
+  if (scale && strcmp(scale, "auto") != 0) {
+    if (sscanf(scale, "%lf%c", &value, &rest) != 1 || !(value >= 1)) {
+      return CLI_USAGE(err, "--loss-scale: \"%s\" is neither auto nor a number of 1 or more", scale);
+    }
+    o->loss_scale = value;
+  }
+  r->eval_every = cli_int(a, "eval-every", 100);
+  r->save_every = cli_int(a, "save-every", 500);
+  r->keep = cli_int(a, "keep", 3);
+  if (r->eval_every < 1 || r->save_every < 0 || r->keep < 0) {
+    return CLI_USAGE(err, "train: --eval-every is at least 1, --save-every and --keep at least 0");
+  }
+  return ORION_OK;
+}
+
+// ---- opening ----------------------------------------------------------------------------------------------------------
+
+static orion_status random_model(run_state *r, const char *path, orion_error *err) {
+  char *text;
+  size_t size;
+  ORION_TRY(orion_file_read(NULL, path, (size_t)1 << 20, &text, &size, err));
+  orion_config config;
+  orion_status status = orion_config_parse(text, size, path, &config, err);
+  orion_free(NULL, text, size + 1, 1);
+  if (status != ORION_OK) return status;
+  return orion_model_random(NULL, &config, (uint64_t)cli_int(r->args, "seed", 1), &r->model, err);
+}
+
+static orion_status open_model(run_state *r, orion_error *err) {
+  const cli_args *a = r->args;
+  const char *config = cli_text(a, "config", NULL), *model = cli_text(a, "model", NULL), *resume = cli_text(a, "resume", NULL);
+  if ((config != NULL) + (model != NULL) + (resume != NULL) != 1) {
+    return CLI_USAGE(err, "train: give one of --config FILE.json, -m MODEL and --resume DIR");
+  }
+  if (resume) {
+    ORION_TRY(orion_train_options_read(resume, &r->o, r->checkpoint, sizeof r->checkpoint, &r->saved, err));
+    model = r->checkpoint;
+  }
+  if (config) return random_model(r, config, err);
+  ORION_TRY(orion_model_open(NULL, model, &r->model, err));
+  r->tokenizer_path = r->model->dir;
+  return ORION_OK;
+}
+
+static bool is_text(const char *path) {
+  size_t n = strlen(path);
+  return !(n > 4 && (strcmp(path + n - 4, ".bin") == 0 || strcmp(path + n - 4, ".u16") == 0 || strcmp(path + n - 4, ".u32") == 0));
+}
+
+// A tokenizer is opened where one is named or a text is among the data.
+static orion_status open_tokenizer(run_state *r, orion_error *err) {
+  const char *named = cli_text(r->args, "tokenizer", NULL);
+  bool need = named != NULL;
+  for (size_t i = 0; i < r->o.n_data; i++) need = need || is_text(r->o.data[i]);
+  for (size_t i = 0; i < r->o.n_eval_data; i++) need = need || is_text(r->o.eval_data[i]);
+  if (named) r->tokenizer_path = named;
+  if (!need || !r->tokenizer_path) return ORION_OK;
+  orion_tokenizer_options how = {.struct_size = sizeof how, .vocab_size = (int32_t)r->model->config.vocab};
+  return orion_tokenizer_open(NULL, r->tokenizer_path, &how, &r->tokenizer, err);
+}
+
+static orion_status choose_out(run_state *r, orion_error *err) {
+  const char *out = cli_text(r->args, "out", NULL), *resume = cli_text(r->args, "resume", NULL);
+  if (out) {
+    snprintf(r->out, sizeof r->out, "%s", out);
+  } else if (resume) {
+    bool itself = has_file(resume, "state.json");  // a checkpoint: its run is the folder around it
+    snprintf(r->out, sizeof r->out, "%s", r->checkpoint);
+    char *slash = strrchr(r->out, '/');
+    if (slash) *slash = 0;
+    if (itself && !slash) snprintf(r->out, sizeof r->out, ".");
+  } else {
+    return CLI_USAGE(err, "train: --out DIR is missing (where checkpoints go)");
+  }
+  const char *log = cli_text(r->args, "log", NULL);
+  if (log) {
+    snprintf(r->log_path, sizeof r->log_path, "%s", log);
+  } else {
+    ORION_TRY(join(r->log_path, r->out, "log.jsonl", err));
+  }
+  if (!resume && has_file(r->out, "log.jsonl")) {
+    return CLI_USAGE(err, "%s: holds another run (continue it with --resume, or give another --out)", r->out);
+  }
+  return orion_dir_make(r->out, err);
+}
+
+static orion_status open_all(run_state *r, orion_error *err) {
+  ORION_TRY(open_model(r, err));
+  ORION_TRY(read_files(r, err));
+  ORION_TRY(open_tokenizer(r, err));
+  ORION_TRY(read_numbers(r, err));
+  ORION_TRY(choose_out(r, err));
+  ORION_TRY(cli_open_device(r->args, &r->device, err));
+  ORION_TRY(orion_trainer_create(r->model, r->device, r->tokenizer, &r->o, &r->trainer, err));
+  orion_model_close(r->model);
+  r->model = NULL;
+  const char *resume = cli_text(r->args, "resume", NULL);
+  if (resume) ORION_TRY(orion_trainer_resume(r->trainer, r->checkpoint, err));
+  orion_train_info info;
+  orion_trainer_describe(r->trainer, &info);
+  return orion_train_log_open(NULL, r->log_path, info.step, &r->log, err);
+}
+
+static void close_all(run_state *r) {
+  orion_train_log_close(r->log);
+  orion_trainer_destroy(r->trainer);
+  orion_device_close(r->device);
+  orion_tokenizer_close(r->tokenizer);
+  orion_model_close(r->model);
+  orion_train_options_free(r->saved);
+}
+
+// ---- running ----------------------------------------------------------------------------------------------------------
+
+static void say_notes(const run_state *r) {
+  for (const char *line = orion_trainer_notes(r->trainer); *line;) {
+    size_t n = strcspn(line, "\n");
+    cli_warn("%.*s", (int)n, line);
+    line += n + (line[n] == '\n');
+  }
+}
+
+static void say_start(const run_state *r) {
+  orion_train_info i;
+  orion_trainer_describe(r->trainer, &i);
+  if (r->args->json || r->args->quiet) return;
+  printf("%" PRIu64 " weights, %" PRIu64 " windows of %lld tokens, %s on %s, %zu program%s, weights by %s, from step %lld\n",
+         i.parameters, i.windows, (long long)r->o.seq, i.target, cli_text(r->args, "device", "auto"), i.programs,
+         i.programs == 1 ? "" : "s", i.update, (long long)i.step);
+}
+
+// A line that is written over, at most four times a second.
+static void show_progress(run_state *r) {
+  if (!cli_progress_wanted(r->args) || (orion_now() - r->last_shown < 0.25 && r->m.step < r->o.steps)) return;
+  r->last_shown = orion_now();
+  double left = (double)(r->o.steps - r->m.step) * r->m.step_ms / 1e3;
+  fprintf(stderr, "\rstep %lld of %lld  loss %.4f  %.0f tokens/s  %d:%02d left   ", (long long)r->m.step, (long long)r->o.steps,
+          r->m.loss, r->m.tok_s, (int)left / 60, (int)left % 60);
+  if (r->m.step == r->o.steps) fputc('\n', stderr);
+}
+
+static orion_status after_step(run_state *r, orion_error *err) {
+  int64_t step = r->m.step;
+  bool last = step >= r->o.steps || stop_wanted;
+  double eval, *taken = NULL;
+  if (r->o.n_eval_data && (step % r->eval_every == 0 || last)) {
+    ORION_TRY(orion_trainer_evaluate(r->trainer, &eval, err));
+    r->last_eval = eval;
+    taken = &eval;
+  }
+  ORION_TRY(orion_train_log_step(r->log, &r->m, orion_peak_rss_mb(), taken, err));
+  bool best;
+  if (taken) ORION_TRY(orion_trainer_save_best(r->trainer, r->out, &best, err));
+  if (last || (r->save_every && step % r->save_every == 0)) ORION_TRY(orion_trainer_save(r->trainer, r->out, r->keep, err));
+  show_progress(r);
+  if (r->m.skipped) cli_warn("step %lld is skipped: the gradient of %s is not finite at a loss scale of %g", (long long)step,
+                             r->m.skipped_weight, r->m.loss_scale);
+  if (!r->args->json && !r->args->quiet && !cli_progress_wanted(r->args) && (taken || last || step % 100 == 0)) {
+    printf("step %lld  loss %.4f", (long long)step, r->m.loss);
+    if (taken) printf("  held-out %.4f", eval);
+    printf("  lr %.3g  %.0f tokens/s  step %.1f ms  update %.2f ms\n", r->m.lr, r->m.tok_s, r->m.step_ms, r->m.update_ms);
+    fflush(stdout);
+  }
+  return ORION_OK;
+}
+
+static orion_status train(run_state *r, orion_error *err) {
+  orion_train_info info;
+  orion_trainer_describe(r->trainer, &info);
+  if (info.step >= r->o.steps) {
+    return CLI_USAGE(err, "train: the run has made its %lld steps (give more with --steps)", (long long)info.step);
+  }
+  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};  // a second one ends us at once
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+  r->first_loss = NAN;
+  do {
+    ORION_TRY(orion_trainer_step(r->trainer, &r->m, err));
+    if (isnan(r->first_loss)) r->first_loss = r->m.loss;
+    ORION_TRY(after_step(r, err));
+  } while (r->m.step < r->o.steps && !stop_wanted);
+  if (!stop_wanted) return ORION_OK;
+  return ORION_FAIL(err, ORION_CANCELLED, "train: stopped after step %lld, which is saved (continue with --resume %s)",
+                    (long long)r->m.step, r->out);
+}
+
+static void report(const run_state *r) {
+  orion_train_info i;
+  orion_trainer_describe(r->trainer, &i);
+  json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:f}", "out", r->out, "steps", (json_int_t)i.step,
+                        "first_loss", r->first_loss, "loss", r->m.loss, "tokens", (json_int_t)i.tokens, "tok_s", r->m.tok_s,
+                        "step_ms", r->m.step_ms, "update_ms", r->m.update_ms, "rss_mb", orion_peak_rss_mb(), "update", i.update,
+                        "epoch", i.epoch);
+  if (isfinite(i.best_loss)) {
+    json_object_set_new(o, "eval_loss", json_real(r->last_eval));
+    json_object_set_new(o, "best_eval_loss", json_real(i.best_loss));
+  }
+  cli_print_json(o);
+}
+
+static orion_status run(const cli_args *a, orion_error *err) {
+  static run_state r;  // large; commands run once
+  r = (run_state){.args = a};
+  orion_train_options_init(&r.o);
+  orion_status status = open_all(&r, err);
+  if (status == ORION_OK) {
+    say_notes(&r);
+    say_start(&r);
+    status = train(&r, err);
+  }
+  if (status == ORION_OK && a->json) report(&r);
+  close_all(&r);
+  return status;
+}
+
+const cli_command cli_command_train = {
+    "train", "--config FILE.json|-m MODEL|--resume DIR --data FILE... --out DIR", "Train a model.",
+    "orion train --config small.json --tokenizer gpt2 --data stories.txt --steps 2000 --out run", options, 0, CLI_MAX_VALUES, run};

@@ -333,8 +333,7 @@ static void report(const run_state *r) {
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {
-  static run_state r;  // large; commands run once
-  r = (run_state){.args = a};
+  run_state r = {.args = a};
   orion_train_options_init(&r.o);
   orion_status status = open_all(&r, err);
   if (status == ORION_OK) {

@@ -74,8 +74,9 @@ static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, 
   const orion_port *port = &part->ports[port_index];
   const orion_io *io = orion_executable_io(r->parts[index].executable, port->name);
   if (!io) return ORION_FAIL(err, ORION_INTERNAL, "plan: part %zu has no input or output %s", index, port->name);
-  if (io->layout.dtype != ORION_FP16 && io->layout.dtype != ORION_FP32) {  // what orion_tensor_* read and write
-    return ORION_FAIL(err, ORION_UNSUPPORTED, "plan: %s is of type %s (fp16 and fp32 can be exchanged)", port->logical,
+  // Halves and floats are what orion_tensor_* read and write; ids go through the surface itself.
+  if (io->layout.dtype != ORION_FP16 && io->layout.dtype != ORION_FP32 && io->layout.dtype != ORION_INT32) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "plan: %s is of type %s (fp16, fp32 and int32 can be exchanged)", port->logical,
                       orion_dtype_name((orion_dtype)io->layout.dtype));
   }
   orion_tensor *t = find(r, port, &io->layout);

@@ -96,7 +96,7 @@ static orion_status prove(canary *c, const orion_config *config, orion_update_ki
   c->after = orion_alloc_zero(c->allocator, c->n, sizeof *c->after);
   c->want = orion_alloc_zero(c->allocator, c->n, sizeof *c->want);
   if (!c->before || !c->after || !c->want) return ORION_OOM(err, "update");
-  change_weights(c->params, 1);
+  // Fresh weights to begin with: ones and zeros are what a compiler might merge, or fold away.
   ORION_TRY(compile(c, c->params, &c->step, err));
   ORION_TRY(run(c->step, c->params, c->before, err));
   for (uint64_t seed = 2; seed <= 3; seed++) {  // twice: the first update of a constant may go another way than later ones
@@ -121,7 +121,9 @@ orion_status orion_update_prove(const orion_config *config, orion_device *device
   int64_t seq = target->width_multiple > 16 ? target->width_multiple : 16;
   orion_config small = small_config(config, seq);
   canary c = {.allocator = orion_allocator_or_default(a), .device = device, .target = target, .source = source};
-  c.spec = (orion_step_spec){CANARY_BATCH, seq, like->compute, like->weights, kind == ORION_UPDATE_INPUT, true};
+  c.spec = (orion_step_spec){.batch = CANARY_BATCH, .seq = seq, .compute = like->compute, .weights = like->weights,
+                             .weights_as_inputs = kind == ORION_UPDATE_INPUT,
+                             .constants_change = kind == ORION_UPDATE_DELTA, .gradients = true};
   orion_status status = seq < 256 ? prove(&c, &small, kind, err) : ORION_FAIL(err, ORION_INTERNAL, "canary: too wide");
   orion_step_destroy(c.step);
   orion_free(c.allocator, c.before, c.n, sizeof *c.before);

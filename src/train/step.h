@@ -17,6 +17,7 @@ typedef struct orion_step_spec {
   int64_t batch, seq;
   orion_dtype compute, weights;  // fp32 or fp16: of the arithmetic, and in which weights are given to the program
   bool weights_as_inputs;
+  bool constants_change;         // orion_step_refresh will be used with weights that are constants
   bool gradients;                // else the loss alone
 } orion_step_spec;
 

@@ -80,8 +80,8 @@ static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_up
   if (t->target->ane && !half) {
     return ORION_FAIL(err, ORION_INVALID, "compute: programs for %s are fp16 (leave the option out)", o->target);
   }
-  *spec = (orion_step_spec){o->batch, o->seq, half ? ORION_FP16 : ORION_FP32, t->target->ane ? ORION_FP16 : ORION_FP32, false,
-                           true};
+  *spec = (orion_step_spec){.batch = o->batch, .seq = o->seq, .compute = half ? ORION_FP16 : ORION_FP32,
+                            .weights = t->target->ane ? ORION_FP16 : ORION_FP32, .gradients = true};
   t->schedule = (orion_schedule){.lr = o->lr, .min_lr = o->min_lr, .warmup = o->warmup, .steps = o->steps};
   if (!orion_schedule_parse(o->schedule, &t->schedule.kind)) {
     return ORION_FAIL(err, ORION_INVALID, "schedule: there is no \"%s\" (cosine, linear or constant)", o->schedule);

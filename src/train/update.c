@@ -60,6 +60,7 @@ orion_status orion_updater_create(orion_params *params, orion_device *device, co
                        .source = *source, .spec = *spec};
   orion_status status = choose(u, first, err);
   u->spec.weights_as_inputs = u->kind == ORION_UPDATE_INPUT;
+  u->spec.constants_change = u->kind == ORION_UPDATE_DELTA;
   if (status == ORION_OK) status = orion_step_create(params, device, target, &u->source, &u->spec, &u->step, err);
   if (status != ORION_OK) {
     orion_updater_destroy(u);

@@ -1,4 +1,4 @@
-/// All of liborion: models, tokenizers, programs, devices, sessions.
+/// All of liborion: models, tokenizers, programs, devices, sessions, training.
 #ifndef ORION_ORION_H
 #define ORION_ORION_H
 
@@ -10,5 +10,6 @@
 #include "orion/session.h"
 #include "orion/status.h"
 #include "orion/tokenizer.h"
+#include "orion/train.h"
 
 #endif

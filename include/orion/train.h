@@ -61,9 +61,9 @@ typedef struct orion_train_metrics {
   const char *skipped_weight;  ///< first weight whose gradient was not finite; NULL if none
 } orion_train_metrics;
 
-/// Copies the weights of `model`, which may then be closed; options and tokenizer are not needed afterwards either (but
-/// tokenizer_path). `tokenizer` may be NULL where all data are ids. Opens the data, proves the way of updating weights on
-/// the device, compiles. The device must outlive the trainer. One thread at a time.
+/// Copies the weights of `model`, which may then be closed; options and tokenizer are not needed afterwards either.
+/// `tokenizer` may be NULL where all data are ids. Opens the data, proves the way of updating weights on the device,
+/// compiles. The device must outlive the trainer. One thread at a time.
 ORION_API orion_status orion_trainer_create(const orion_model *model, orion_device *device, const orion_tokenizer *tokenizer,
                                             const orion_train_options *o, orion_trainer **out, orion_error *err);
 ORION_API void orion_trainer_destroy(orion_trainer *t);  ///< NULL ignored

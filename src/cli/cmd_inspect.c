@@ -1,4 +1,4 @@
-// orion inspect: what is in a file: a model, a MIL text, a blob file, safetensors, a tokenizer.
+// orion inspect: what is in a file: a model, a run of training, a MIL text, a blob file, safetensors, a tokenizer.
 #include <stdio.h>
 #include <string.h>
 
@@ -9,9 +9,12 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "orion/tokenizer.h"
+#include "train/checkpoint.h"
+#include "train/log.h"
 
 static const cli_option options[] = {
     {"all", 0, CLI_FLAG, NULL, "every tensor, not only the first twenty", false},
+    {"svg", 0, CLI_TEXT, "OUT.svg", "of a run: write its loss curve", false},
     {0},
 };
 
@@ -178,12 +181,71 @@ static orion_status inspect_tokenizer(const char *path, json_t **out, orion_erro
   return ORION_OK;
 }
 
+// ---- runs and checkpoints --------------------------------------------------------------------------------------------
+
+static orion_status write_curve(const orion_curve *c, const char *title, const char *path, orion_error *err) {
+  orion_strbuf svg;
+  orion_strbuf_init(&svg, NULL);
+  orion_status status = orion_curve_svg(c, title, &svg, err);
+  if (status == ORION_OK) status = orion_file_write(NULL, path, svg.data, svg.size, err);
+  orion_strbuf_deinit(&svg);
+  return status;
+}
+
+// A directory with a log: how far the run is, and what it can be resumed from.
+static orion_status inspect_run(const char *path, const char *log, const char *svg, json_t **out, orion_error *err) {
+  orion_curve c;
+  ORION_TRY(orion_curve_read(NULL, log, &c, err));
+  orion_status status = svg ? write_curve(&c, path, svg, err) : ORION_OK;
+  if (status == ORION_OK) {
+    const orion_curve_point *last = &c.train[c.n_train - 1], *eval = c.n_eval ? &c.eval[c.n_eval - 1] : NULL;
+    *out = json_pack("{s:s, s:I, s:f, s:f}", "kind", "run", "step", (json_int_t)last->step, "first_loss", c.train[0].loss,
+                     "loss", last->loss);
+    if (eval) json_object_set_new(*out, "eval_loss", json_real(eval->loss));
+    if (svg) json_object_set_new(*out, "svg", json_string(svg));
+  }
+  orion_curve_free(&c);
+  if (status != ORION_OK) return status;
+  char *checkpoint;
+  json_t *state;
+  orion_strbuf warnings;
+  orion_strbuf_init(&warnings, NULL);
+  if (orion_checkpoint_find(NULL, path, &checkpoint, &state, &warnings, NULL) == ORION_OK) {
+    json_object_set_new(*out, "checkpoint", json_string(checkpoint));
+    json_object_set_new(*out, "checkpoint_step", json_incref(json_object_get(state, "step")));
+    orion_strfree(NULL, checkpoint);
+    json_decref(state);
+  }
+  orion_strbuf_deinit(&warnings);
+  return ORION_OK;
+}
+
+// A checkpoint is a model too: its fields, with the state of the training behind them.
+static orion_status add_state(const char *path, json_t *o, orion_error *err) {
+  char *checkpoint;
+  json_t *state;
+  orion_strbuf warnings;
+  orion_strbuf_init(&warnings, NULL);
+  orion_status status = orion_checkpoint_find(NULL, path, &checkpoint, &state, &warnings, err);
+  orion_strbuf_deinit(&warnings);
+  if (status != ORION_OK) return status;
+  json_object_set_new(o, "kind", json_string("checkpoint"));
+  json_object_set_new(o, "step", json_incref(json_object_get(state, "step")));
+  json_object_set_new(o, "tokens", json_incref(json_object_get(state, "tokens")));
+  json_t *eval = json_object_get(state, "eval_loss");
+  if (eval) json_object_set(o, "eval_loss", eval);
+  orion_strfree(NULL, checkpoint);
+  json_decref(state);
+  return ORION_OK;
+}
+
 static void print_fields(json_t *o) {
   const char *key;
   json_t *v;
   json_object_foreach(o, key, v) {
     if (json_is_string(v)) printf("%-12s %s\n", key, json_string_value(v));
     if (json_is_integer(v)) printf("%-12s %lld\n", key, (long long)json_integer_value(v));
+    if (json_is_real(v)) printf("%-12s %.6g\n", key, json_real_value(v));
     if (json_is_boolean(v)) printf("%-12s %s\n", key, json_is_true(v) ? "yes" : "no");
   }
 }
@@ -204,12 +266,19 @@ static bool has_file(const char *dir, const char *name) {
   return orion_file_exists(path);
 }
 
-static orion_status inspect(const char *path, json_t **out, orion_error *err) {
+static orion_status inspect(const char *path, const char *svg, json_t **out, orion_error *err) {
   if (!orion_file_exists(path) && !orion_dir_exists(path)) return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory", path);
   if (ends_with(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
   if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
   if (begins_as_blob(path)) return inspect_blob(path, out, err);
-  if (has_file(path, "config.json")) return inspect_model(path, out, err);
+  char log[4096];
+  snprintf(log, sizeof log, "%s/log.jsonl", path);
+  if (orion_file_exists(log)) return inspect_run(path, log, svg, out, err);
+  if (svg) return CLI_USAGE(err, "--svg: %s is not the directory of a run (there is no log.jsonl)", path);
+  if (has_file(path, "config.json")) {
+    ORION_TRY(inspect_model(path, out, err));
+    return has_file(path, "state.json") ? add_state(path, *out, err) : ORION_OK;
+  }
   if (ends_with(path, ".json") || ends_with(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
   if (inspect_model(path, out, err) == ORION_OK) return ORION_OK;
   orion_error second = {0};
@@ -222,7 +291,11 @@ static orion_status inspect(const char *path, json_t **out, orion_error *err) {
 
 static orion_status run(const cli_args *a, orion_error *err) {
   json_t *o = NULL;
-  ORION_TRY(inspect(a->rest[0], &o, err));
+  orion_status status = inspect(a->rest[0], cli_text(a, "svg", NULL), &o, err);
+  if (status != ORION_OK) {
+    json_decref(o);
+    return status;
+  }
   if (a->json) {
     cli_print_json(o);
     return ORION_OK;
@@ -239,5 +312,5 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_inspect = {
-    "inspect", "FILE", "Show what is in a model, MIL, blob, safetensors or tokenizer file.",
+    "inspect", "FILE", "Show what is in a model, run, checkpoint, MIL, blob, safetensors or tokenizer file.",
     "orion inspect gpt2/model.safetensors", options, 1, 1, run};

@@ -42,7 +42,8 @@ const orion_plan *orion_runner_plan(const orion_runner *r);
 orion_tensor *orion_runner_tensor(const orion_runner *r, const char *logical);
 orion_tensor *orion_runner_next(const orion_runner *r, const orion_tensor *t);
 
-// Host access to rows of fp16 or fp32 (int32: lock the surface), converted from or to fp32. `n_cols` values from column `first_col` on are what the tensor holds.
+// Host access to rows of fp16 or fp32, converted from or to fp32 (int32: lock the surface). `n_cols`
+// values from column `first_col` on are what the tensor holds.
 void orion_tensor_put(orion_tensor *t, int64_t row, const float *values);
 void orion_tensor_get(orion_tensor *t, int64_t row, float *out_values);
 void orion_tensor_fill(orion_tensor *t, int64_t row, int64_t col, int64_t n_cols, float value);

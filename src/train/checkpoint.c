@@ -43,51 +43,6 @@ static orion_status write_moments(const orion_params *p, const char *path, orion
   return status;
 }
 
-static orion_status copy_file(const orion_allocator *a, const char *from, const char *dir, const char *name,
-                              orion_error *err) {
-  char to[PATH_MAX_BYTES];
-  ORION_TRY(make_path(to, dir, name, err));
-  orion_file_map map;
-  ORION_TRY(orion_file_open_map(from, &map, err));
-  orion_status status = orion_file_write(a, to, map.data, map.size, err);
-  orion_file_close_map(&map);
-  return status;
-}
-
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-// Of a tokenizer directory, all files that a tokenizer may consist of; of a single file, that file under the name by which
-// a directory is searched, and its neighbours of the usual names.
-static orion_status copy_tokenizer(const orion_allocator *a, const char *tokenizer, const char *dir, orion_error *err) {
-  static const char *const usual[] = {"tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "encoder.json",
-                                      "vocab.bpe", "tokenizer.bin", "tokenizer_config.json", "special_tokens_map.json",
-                                      "generation_config.json"};
-  char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
-  bool single = orion_file_exists(tokenizer);
-  const char *slash = strrchr(tokenizer, '/'), *own = NULL;
-  if (single) {
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - tokenizer) : 1, slash ? tokenizer : ".");
-    const char *base = slash ? slash + 1 : tokenizer;
-    own = ends_with(base, ".bin") ? "tokenizer.bin" : ends_with(base, ".model") ? "tokenizer.model" : NULL;
-    if (!own) own = strcmp(base, "vocab.json") == 0 || strcmp(base, "encoder.json") == 0 ? base : "tokenizer.json";
-    ORION_TRY(copy_file(a, tokenizer, dir, own, err));
-  } else {
-    snprintf(folder, sizeof folder, "%s", tokenizer);
-  }
-  bool lone = own && (strcmp(own, "tokenizer.bin") == 0 || strcmp(own, "tokenizer.model") == 0);
-  for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
-    bool is_tokenizer = i < 7;
-    if ((own && strcmp(usual[i], own) == 0) || (lone && is_tokenizer)) continue;
-    if (own && strcmp(own, "tokenizer.json") == 0 && is_tokenizer) continue;
-    ORION_TRY(make_path(path, folder, usual[i], err));
-    if (orion_file_exists(path)) ORION_TRY(copy_file(a, path, dir, usual[i], err));
-  }
-  return ORION_OK;
-}
-
 static orion_status write_state(const orion_allocator *a, const char *dir, json_t *state, orion_error *err) {
   static const char *const hashed[] = {"model.safetensors", "optimizer.safetensors", "config.json"};
   json_t *files = json_object();
@@ -110,14 +65,17 @@ static orion_status write_state(const orion_allocator *a, const char *dir, json_
   return status;
 }
 
-static orion_status write_files(const orion_params *p, const char *dir, json_t *state, const char *tokenizer,
+static orion_status write_files(const orion_params *p, const char *dir, json_t *state, const orion_tokenizer_files *tokenizer,
                                 orion_error *err) {
   char path[PATH_MAX_BYTES];
   ORION_TRY(orion_dir_make(dir, err));
   ORION_TRY(orion_model_save(p->model, dir, ORION_FP32, err));
   ORION_TRY(make_path(path, dir, "optimizer.safetensors", err));
   ORION_TRY(write_moments(p, path, err));
-  if (tokenizer) ORION_TRY(copy_tokenizer(p->allocator, tokenizer, dir, err));
+  for (size_t i = 0; tokenizer && i < tokenizer->n; i++) {
+    ORION_TRY(make_path(path, dir, tokenizer->names[i], err));
+    ORION_TRY(orion_file_write(p->allocator, path, tokenizer->maps[i].data, tokenizer->maps[i].size, err));
+  }
   ORION_TRY(write_state(p->allocator, dir, state, err));
   return orion_checkpoint_sync_dir(dir, err);
 }
@@ -155,7 +113,7 @@ static orion_status remove_older(const orion_allocator *a, const char *run, cons
 }
 
 orion_status orion_checkpoint_write(const orion_params *p, const char *run, const char *stem, int64_t step, json_t *state,
-                                    const char *tokenizer, int64_t keep, orion_error *err) {
+                                    const orion_tokenizer_files *tokenizer, int64_t keep, orion_error *err) {
   char temp[PATH_MAX_BYTES], final[PATH_MAX_BYTES], name[64];
   snprintf(name, sizeof name, ".writing-%s-%08" PRId64, stem, step);
   ORION_TRY(make_path(temp, run, name, err));

@@ -14,11 +14,12 @@
 #include "base/strbuf.h"
 #include "model/json.h"
 #include "train/params.h"
+#include "train/tokenizer_files.h"
 
-// Writes RUN/STEM-STEP; keeps the newest `keep` of that stem (0: all). `state` gets "format" and "files". `tokenizer` is the
-// file or directory whose tokenizer files are copied, or NULL.
+// Writes RUN/STEM-STEP; keeps the newest `keep` of that stem (0: all). `state` gets "format" and "files". `tokenizer`, which
+// goes in too, may be NULL.
 orion_status orion_checkpoint_write(const orion_params *p, const char *run, const char *stem, int64_t step, json_t *state,
-                                    const char *tokenizer, int64_t keep, orion_error *err);
+                                    const orion_tokenizer_files *tokenizer, int64_t keep, orion_error *err);
 
 // The newest complete checkpoint of a run directory, or `path` itself where it is one. What was passed over, and why, is
 // added to `warnings`, a line each. Free *out_path with orion_strfree, json_decref *out_state.

@@ -46,7 +46,7 @@ static json_t *state_json(const orion_trainer *t) {
 static orion_status save(orion_trainer *t, const char *run, const char *stem, int64_t keep, orion_error *err) {
   json_t *state = state_json(t);
   if (!state) return ORION_OOM(err, "state");
-  orion_status status = orion_checkpoint_write(t->params, run, stem, t->step, state, t->options.tokenizer_path, keep, err);
+  orion_status status = orion_checkpoint_write(t->params, run, stem, t->step, state, &t->tokenizer, keep, err);
   json_decref(state);
   return status;
 }

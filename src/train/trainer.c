@@ -135,6 +135,7 @@ static orion_status prepare(orion_trainer *t, const orion_model *model, const or
   ORION_TRY(read_names(t, &spec, &update, err));
   ORION_TRY(orion_params_create(model, t->device, &t->params, err));
   ORION_TRY(open_data(t, tokenizer, err));
+  if (o->tokenizer_path) ORION_TRY(orion_tokenizer_files_open(o->tokenizer_path, &t->tokenizer, err));
   ORION_TRY(allocate(t, err));
   orion_adamw adamw = {o->beta1, o->beta2, o->eps, o->weight_decay, o->clip};
   orion_device_info info;
@@ -173,6 +174,7 @@ void orion_trainer_destroy(orion_trainer *t) {
   orion_optimizer_destroy(t->optimizer);
   orion_tokens_close(t->data);
   orion_tokens_close(t->eval_data);
+  orion_tokenizer_files_close(&t->tokenizer);
   if (t->sum_memory) orion_free_aligned(t->allocator, t->sum_memory, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
   orion_params_destroy(t->params);
   orion_strbuf_deinit(&t->notes);

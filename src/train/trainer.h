@@ -7,6 +7,7 @@
 #include "train/optimizer.h"
 #include "train/scaler.h"
 #include "train/schedule.h"
+#include "train/tokenizer_files.h"
 #include "train/tokens.h"
 #include "train/update.h"
 
@@ -31,6 +32,7 @@ struct orion_trainer {
   uint64_t tokens;
   double eval_loss, best_loss;
   int64_t eval_at;               // step of eval_loss; -1: none
+  orion_tokenizer_files tokenizer;
   orion_strbuf notes;
 };
 

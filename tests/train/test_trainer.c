@@ -206,7 +206,7 @@ static void check_golden(fixture *f, const char *name, orion_dtype compute, doub
     if (t != 0 && t + 1 != g.steps) continue;
     orion_params *want = golden_weights(&g, t ? "after10.safetensors" : "after1.safetensors", f->dir, f->device);
     deviation d = compare_weights(p, want, first, gradient, 1 / fmax(1, g.norms[0]));
-    print_message("%s %s, %d steps: largest %.2e, all %.2e, %zu of %zu faint\n", name, orion_dtype_name(compute), (int)t + 1,
+    print_message("# %s %s, %d steps: largest %.2e, all %.2e, %zu of %zu faint\n", name, orion_dtype_name(compute), (int)t + 1,
                   d.largest, d.root, d.faint, d.total);
     if (compute == ORION_FP32) {
       assert_true(d.largest < 1e-4);
@@ -395,7 +395,7 @@ static void the_loss_falls(void **state) {
   assert_ok(orion_trainer_evaluate(t, &before, &err), &err);
   make_steps(t, 40);
   assert_ok(orion_trainer_evaluate(t, &after, &err), &err);
-  print_message("held-out loss %.4f -> %.4f\n", before, after);
+  print_message("# held-out loss %.4f -> %.4f\n", before, after);
   assert_true(after < before - 0.5);
   orion_trainer_destroy(t);
 }

@@ -57,6 +57,8 @@ const char *cli_nth(const cli_args *a, const char *name, size_t n);  // of an op
 orion_status cli_parse(const cli_command *command, int argc, char **argv, cli_args *out, orion_error *err);
 void cli_help(const cli_command *command);
 
+extern const char *const cli_commit;  // "unknown" where the build had no repository
+
 // Wrong usage, found after parsing.
 #define CLI_USAGE(err, ...) ORION_FAIL((err), ORION_INVALID, __VA_ARGS__)
 

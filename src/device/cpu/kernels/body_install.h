@@ -9,6 +9,7 @@ static void install_all(orion_kernels *k) {
   install_convert(k);
   install_product(k);
   install_attention(k);
+  install_ceiling(k);
 }
 
 #endif

@@ -146,6 +146,11 @@ typedef struct orion_kernels {
                size_t src_row, size_t src_col, size_t r0, size_t r1, size_t c0, size_t c1);
   // One row of W out of its panels: an embedding table shared with the classifier is stored once.
   void (*unpack_row)(float *dst, const orion_panels *w, size_t row);
+
+  // Ceilings, to measure the others by. Reads a block (rounded down to 1 KiB), aligned to 4 bytes; the result says
+  // whether any bit was set. n rounds of x = x * two[0] + two[1] in registers, counting the operations.
+  int32_t (*read_bytes)(const void *data, size_t bytes);
+  float (*multiply_add)(const float *two, size_t n, double *out_flops);
 } orion_kernels;
 
 // Fills the table with the best level that `cpu_features` (bits of base/cpu.h, lowered by the caller at will) allows

@@ -1,0 +1,162 @@
+// The product kernels alone, at the shapes of a model's matrices: a few rows of activations are bound by reading the
+// weights, many by multiply-adds, and each is put beside that ceiling. Weights for few rows are copied until they fill
+// memory well beyond the caches, as a model's layers do.
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "bench/subject.h"
+
+#define MANY 16              // rows from which arithmetic is the bound
+#define MOST_SECONDS 1.0     // for one figure: large shapes get fewer samples, but three at least
+enum { MOST_SHAPES = 16 };
+
+typedef struct shape { int64_t rows, cols; } shape;  // of W
+
+typedef struct product {
+  const orion_kernels *k;
+  orion_panels w;
+  float *x, *y;
+  size_t rows, panels;
+  size_t data_size, x_size, y_size;
+} product;
+
+static const char *type_name(orion_kernel_type type) { return type == ORION_KERNEL_F16 ? "fp16" : "fp32"; }
+
+static float fraction(size_t i) { return (float)((i * 2654435761u >> 8) % 2001) / 1000.0f - 1.0f; }
+
+static void run_linear(void *ctx, size_t begin, size_t end, int worker) {
+  product *p = ctx;
+  p->k->linear(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end);
+}
+
+static void destroy(product *p) {
+  orion_free_aligned(NULL, (void *)(uintptr_t)p->w.data, p->data_size, ORION_ALIGN_CACHE);
+  orion_free(NULL, p->x, p->x_size, sizeof *p->x);
+  orion_free(NULL, p->y, p->y_size, sizeof *p->y);
+}
+
+static orion_status create(const orion_kernels *k, orion_kernel_type type, shape s, size_t rows, size_t fill,
+                           product *p, orion_error *err) {
+  size_t N = (size_t)s.rows, K = (size_t)s.cols, one = orion_panels_size(type, N, K), copies = 1;
+  if (rows < MANY) copies += fill / one;
+  *p = (product){.k = k, .rows = rows, .panels = orion_panel_count(N) * copies};
+  p->data_size = one * copies;
+  p->x_size = rows * K;
+  p->y_size = rows * p->panels * ORION_PANEL_ROWS;
+  unsigned char *data = orion_alloc_aligned(NULL, p->data_size, ORION_ALIGN_CACHE);
+  float *row = orion_alloc(NULL, K, sizeof *row);
+  p->w = (orion_panels){data, type, p->panels * ORION_PANEL_ROWS, K};
+  p->x = orion_alloc(NULL, p->x_size, sizeof *p->x);
+  p->y = orion_alloc_zero(NULL, p->y_size, sizeof *p->y);
+  bool ok = data && row && p->x && p->y;
+  for (size_t i = 0; ok && i < p->x_size; i++) p->x[i] = fraction(i);
+  for (size_t n = 0; ok && n < N; n++) {
+    for (size_t i = 0; i < K; i++) row[i] = fraction(n * K + i);
+    k->pack(data, type, N, K, row, ORION_KERNEL_F32, K, 1, n, n + 1, 0, K);
+  }
+  for (size_t i = 1; ok && i < copies; i++) memcpy(data + i * one, data, one);
+  orion_free(NULL, row, K, sizeof *row);
+  if (ok) return ORION_OK;
+  destroy(p);
+  return ORION_OOM(err, "matrix to measure");
+}
+
+static orion_status measure_product(const orion_bench_options *o, orion_ceiling *c, orion_kernel_type type, shape s,
+                                    size_t rows, double *samples, orion_bench_report *r, orion_error *err) {
+  product p;
+  size_t fill = o->quick ? (size_t)1 << 20 : (size_t)192 << 20;
+  ORION_TRY(create(orion_ceiling_kernels(c), type, s, rows, fill, &p, err));
+  bool many = rows >= MANY;
+  size_t pieces = (size_t)orion_pool_threads(orion_ceiling_pool(c)) * 4, grain = (p.panels + pieces - 1) / pieces, n = 0;
+  double work = many ? 2.0 * (double)p.w.rows * (double)p.w.cols * (double)rows : (double)p.data_size;
+  double ceiling = 0, start = orion_now();
+  orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
+  for (int i = 0; i < o->repeat && (i < 3 || orion_now() - start < MOST_SECONDS); i++) {
+    double peak = many ? orion_ceiling_multiply_add(c) : orion_ceiling_read(c, p.data_size);
+    ceiling = peak > ceiling ? peak : ceiling;
+    double begin = orion_now();
+    orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
+    samples[n++] = work / (orion_now() - begin) * 1e-9;
+  }
+  destroy(&p);
+  char name[64];
+  snprintf(name, sizeof name, "%s %lldx%lld rows %zu", type_name(type), (long long)s.rows, (long long)s.cols, rows);
+  ORION_TRY(orion_bench_add(r, name, many ? "GFLOP/s" : "GB/s", samples, n, err));
+  orion_bench_set_ceiling(r, many ? "multiply_add" : "plain_read", ceiling);
+  return ORION_OK;
+}
+
+static void add_shape(shape *list, size_t *n, int64_t rows, int64_t cols) {
+  for (size_t i = 0; i < *n; i++) {
+    if (list[i].rows == rows && list[i].cols == cols) return;
+  }
+  list[(*n)++] = (shape){rows, cols};
+}
+
+static void add_model(shape *list, size_t *n, const orion_config *c) {
+  add_shape(list, n, c->heads * c->head_dim, c->dim);
+  add_shape(list, n, c->kv_heads * c->head_dim, c->dim);
+  add_shape(list, n, c->dim, c->heads * c->head_dim);
+  add_shape(list, n, c->hidden, c->dim);
+  add_shape(list, n, c->dim, c->hidden);
+  add_shape(list, n, c->vocab, c->dim);
+}
+
+static orion_status choose_shapes(const orion_bench_options *o, shape *out, size_t *out_n, orion_error *err) {
+  *out_n = 0;
+  if (o->model) {
+    orion_model *model;
+    ORION_TRY(orion_model_open(NULL, o->model, &model, err));
+    add_model(out, out_n, &model->config);
+    orion_model_close(model);
+    return ORION_OK;
+  }
+  const orion_config gpt2 = {.vocab = 50257, .dim = 768, .hidden = 3072, .heads = 12, .kv_heads = 12, .head_dim = 64};
+  const orion_config llama = {.vocab = 32000, .dim = 768, .hidden = 2048, .heads = 12, .kv_heads = 12, .head_dim = 64};
+  add_model(out, out_n, &gpt2);
+  add_model(out, out_n, &llama);
+  return ORION_OK;
+}
+
+static orion_status measure_all(const orion_bench_options *o, orion_ceiling *c, const shape *shapes, size_t n_shapes,
+                                double *samples, orion_bench_report *r, orion_error *err) {
+  static const size_t rows[] = {1, 4, 32, 512};
+  size_t repeat = (size_t)o->repeat;
+  for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_read(c, 0);
+  ORION_TRY(orion_bench_add(r, "memory_read", "GB/s", samples, repeat, err));
+  for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_multiply_add(c);
+  ORION_TRY(orion_bench_add(r, "multiply_add", "GFLOP/s", samples, repeat, err));
+  for (int type = ORION_KERNEL_F16; type >= ORION_KERNEL_F32; type--) {
+    for (size_t s = 0; s < n_shapes; s++) {
+      bool tall = shapes[s].rows > 16384;  // a classifier: prompts need one row of it
+      for (size_t t = 0; t < sizeof rows / sizeof *rows && (rows[t] < MANY || !tall); t++) {
+        if (o->quick && rows[t] > 32) break;
+        ORION_TRY(measure_product(o, c, (orion_kernel_type)type, shapes[s], rows[t], samples, r, err));
+      }
+    }
+  }
+  return ORION_OK;
+}
+
+orion_status orion_bench_kernels(const orion_bench_options *o, orion_bench_report *r, orion_error *err) {
+  shape shapes[MOST_SHAPES];
+  size_t n;
+  orion_device *device;
+  orion_device_info info;
+  orion_ceiling *ceiling = NULL;
+  ORION_TRY(choose_shapes(o, shapes, &n, err));
+  ORION_TRY(orion_device_open(o->device, o->threads, NULL, &device, err));
+  orion_device_describe(device, &info);
+  orion_bench_note_device(r, device);
+  orion_status status = orion_bench_ceiling_of(o, device, &ceiling, err);
+  if (status == ORION_OK && !ceiling) {
+    status = ORION_FAIL(err, ORION_INVALID, "bench kernels: %s has none of its own (give --device cpu)", info.name);
+  }
+  orion_device_close(device);
+  double *samples = orion_alloc(r->allocator, (size_t)o->repeat, sizeof *samples);
+  if (status == ORION_OK && !samples) status = ORION_OOM(err, "samples");
+  if (status == ORION_OK) status = measure_all(o, ceiling, shapes, n, samples, r, err);
+  orion_free(r->allocator, samples, (size_t)o->repeat, sizeof *samples);
+  orion_ceiling_destroy(ceiling);
+  return status;
+}

@@ -1,8 +1,8 @@
-// What one decode step and one prefill pass cost on the cpu device, beside a plain read of the same bytes by the same
-// threads in the same minute: bench_decode MODEL [DEVICE] [POSITION] [PREFILL]
+// Where a decoded token's time goes, by kind of step of the cpu device, which `orion bench infer` cannot see from above:
+// bench_decode MODEL cpu:profile=on [POSITION] [PREFILL]
 //
-// Prints the time per token of body and head, the bytes of weights read per second as a fraction of the plain read,
-// and, with a device opened with profile=on, where the time goes by kind of step.
+// Prints the time per token of body and head and of each kind of step; beside it a plain read of the same bytes. For
+// figures to keep, use `orion bench`.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -74,7 +74,7 @@ orion_status orion_ceiling_create(const orion_allocator *a, const char *level, i
 void orion_ceiling_destroy(orion_ceiling *c);  // NULL is ignored
 const orion_kernels *orion_ceiling_kernels(const orion_ceiling *c);
 orion_pool *orion_ceiling_pool(const orion_ceiling *c);
-// The best of a few short measurements: GB/s of reading the first `bytes` of the block over and over (all of it if 0 or
+// The best of some 30 ms of short measurements: GB/s of reading the first `bytes` of the block over and over (all of it if 0 or
 // more than it has), and GFLOP/s of multiply-adds in fp32.
 double orion_ceiling_read(orion_ceiling *c, size_t bytes);
 double orion_ceiling_multiply_add(orion_ceiling *c);

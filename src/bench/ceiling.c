@@ -1,6 +1,7 @@
 // The machine and its ceilings. A block is read in pieces, each of them in four places at once; it asks for large pages,
 // since page walks would otherwise be part of what is measured. Time is taken in windows of a millisecond or so, long
-// beside what waking threads costs and short beside what a neighbour leaves undisturbed, and the best of a few counts.
+// beside what waking threads costs and short beside what a neighbour leaves undisturbed, and the best of many counts: on
+// a busy machine a second thread may be kept waiting for several of them, which says nothing about memory.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,14 +17,14 @@
 #define PAGE ((size_t)2 << 20)
 #define LEAST_BLOCK ((size_t)256 << 20)
 #define MOST_BLOCK ((size_t)512 << 20)
+#define LEAST_SECONDS 0.03           // of windows, of which the best counts
 #define LEAST_WINDOW ((size_t)4 << 20)
-#define PIECE ((size_t)512 << 10)   // at most; a whole number of the kernel's 1 KiB
-#define ROUNDS 5000                 // of multiply-adds in one piece: some tens of microseconds
+#define PIECE ((size_t)512 << 10)    // at most; a whole number of the kernel's 1 KiB
+#define ROUNDS 5000                  // of multiply-adds in one piece: some tens of microseconds
 
 enum {
   WORKERS = 1024,             // threads at most, as the command line takes them
   SHARES = 32,                // pieces of a window for each thread, so that no thread waits long for the last
-  WINDOWS = 5,
 };
 
 struct orion_ceiling {
@@ -140,9 +141,8 @@ double orion_ceiling_read(orion_ceiling *c, size_t bytes) {
   c->piece = c->piece < 1024 ? 1024 : c->piece > PIECE ? PIECE : c->piece;
   c->n_pieces = bytes / c->piece ? bytes / c->piece : 1;
   if (window * c->piece < LEAST_WINDOW) window = LEAST_WINDOW / c->piece;
-  double best = 0;
-  for (int i = 0; i < WINDOWS; i++) {
-    double start = orion_now();
+  double best = 0, end = orion_now() + LEAST_SECONDS, start;
+  while ((start = orion_now()) < end) {
     orion_parallel_for(c->pool, window, (window + threads * SHARES - 1) / (threads * SHARES), read_pieces, c);
     double rate = (double)(window * c->piece) / (orion_now() - start) * 1e-9;
     best = rate > best ? rate : best;
@@ -163,12 +163,12 @@ static void multiply_pieces(void *ctx, size_t begin, size_t end, int worker) {
 
 double orion_ceiling_multiply_add(orion_ceiling *c) {
   int threads = orion_pool_threads(c->pool);
-  double best = 0;
-  for (int i = 0; i < WINDOWS; i++) {
-    memset(c->flops, 0, sizeof c->flops);
-    double start = orion_now(), seconds, flops = 0;
+  double best = 0, end = orion_now() + LEAST_SECONDS, start;
+  while ((start = orion_now()) < end) {
+    double flops = 0;
+    memset(c->flops, 0, (size_t)threads * sizeof *c->flops);
     orion_parallel_for(c->pool, (size_t)threads * SHARES, 1, multiply_pieces, c);
-    seconds = orion_now() - start;
+    double seconds = orion_now() - start;
     for (int k = 0; k < threads; k++) flops += c->flops[k];
     best = flops / seconds > best ? flops / seconds : best;
   }

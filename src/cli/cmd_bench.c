@@ -197,9 +197,9 @@ static void compare_all(json_t *report, const orion_bench_report *r, const json_
 static void print_value(double v) { printf(" %9.*f", v < 0.1 ? 5 : v < 10 ? 3 : v < 1000 ? 2 : 1, v); }
 
 static void print_table(const json_t *report, const orion_bench_machine *m, const orion_bench_report *r) {
-  printf("%s, %d processors, %s; %s with %d threads; load %.1f; orion " ORION_VERSION " %s\n\n",
-         m->processor[0] ? m->processor : "unknown processor", m->processors, m->level, r->device, r->threads, m->load[0],
-         cli_commit);
+  printf("%s, %d processor%s, %s; %s with %d thread%s; load %.1f; orion " ORION_VERSION " %s\n\n",
+         m->processor[0] ? m->processor : "unknown processor", m->processors, m->processors == 1 ? "" : "s", m->level,
+         r->device, r->threads, r->threads == 1 ? "" : "s", m->load[0], cli_commit);
   printf("%-26s %9s %9s %9s %9s  unit\n", "figure", "median", "quarter", "3 quart.", "best");
   for (size_t i = 0; i < r->n; i++) {
     const orion_bench_figure *f = &r->figures[i];

@@ -9,7 +9,7 @@ suite.ok("help is on stdout and names the commands", ["--help"], stdout=r"(?s)in
 suite.fails("no command is wrong usage", [], code=2)
 suite.fails("an unknown command is named", ["no-such-command"], code=2, stderr="no-such-command")
 
-for command in ["infer", "eval", "tokenize", "compile", "check", "run", "fmt", "inspect", "devices"]:
+for command in ["infer", "eval", "tokenize", "compile", "check", "run", "fmt", "inspect", "bench", "devices"]:
     suite.ok(f"{command} --help shows an example", [command, "--help"], stdout=rf"orion {command}")
     suite.fails(f"{command} refuses an unknown option by name", [command, "--no-such-option"], code=2,
                 stderr="no-such-option")

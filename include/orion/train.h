@@ -55,7 +55,7 @@ typedef struct orion_train_metrics {
   uint64_t tokens;             ///< seen so far
   double tok_s, step_ms;
   double update_ms;            ///< of step_ms: handing the new weights to the device
-  double forward_backward_ms, optimizer_ms;  ///< of step_ms
+  double device_ms, optimizer_ms;  ///< of step_ms: programs with their data and sums; norm, clipping and AdamW
   double loss_scale;
   bool skipped;                ///< gradients were not finite: no update, the scale is halved
   const char *skipped_weight;  ///< first weight whose gradient was not finite; NULL if none

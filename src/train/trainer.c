@@ -246,7 +246,7 @@ orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orio
   orion_train_metrics m = {.lr = orion_schedule_lr(&t->schedule, t->step), .loss_scale = t->scaler.scale};
   const float *const *grads;
   ORION_TRY(run_batches(t, &grads, &m.loss, err));
-  m.forward_backward_ms = (orion_now() - start) * 1e3;
+  m.device_ms = (orion_now() - start) * 1e3;
   ORION_TRY(update(t, grads, 1 / (m.loss_scale * (double)o->accum), &m, err));
   uint64_t seen = (uint64_t)(o->batch * o->seq * o->accum);
   t->tokens += seen;

@@ -101,9 +101,10 @@ orion_status orion_train_log_step(orion_train_log *log, const orion_train_metric
   } else {
     orion_strbuf_addf(b, "\"grad_norm\": %.9g, ", m->grad_norm);
   }
-  orion_strbuf_addf(b, "\"tokens\": %llu, \"tok_s\": %.6g, \"step_ms\": %.6g, \"update_ms\": %.4g, \"device_ms\": %.6g, \"optimizer_ms\": %.6g, "
-                    "\"rss_mb\": %.1f",
-                    (unsigned long long)m->tokens, m->tok_s, m->step_ms, m->update_ms, m->device_ms, m->optimizer_ms, rss_mb);
+  orion_strbuf_addf(b, "\"tokens\": %llu, \"tok_s\": %.6g, \"step_ms\": %.6g, \"update_ms\": %.4g, ",
+                    (unsigned long long)m->tokens, m->tok_s, m->step_ms, m->update_ms);
+  orion_strbuf_addf(b, "\"device_ms\": %.6g, \"optimizer_ms\": %.6g, \"rss_mb\": %.1f", m->device_ms, m->optimizer_ms,
+                    rss_mb);
   if (eval_loss) orion_strbuf_addf(b, ", \"eval_loss\": %.9g", *eval_loss);
   orion_strbuf_adds(b, "}\n");
   ORION_TRY(orion_strbuf_status(b, err));

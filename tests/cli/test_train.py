@@ -117,6 +117,8 @@ def killed_runs_go_on():
             process.communicate()
             kills += 1
         run = suite.path("killed")
+        if os.path.isdir(os.path.join(run, f"step-{steps:08d}")):
+            break  # killed between its last checkpoint and its end: there is nothing left to go on with
         if os.path.isdir(run) and any(re.match(r"step-\d+$", name) for name in os.listdir(run)):
             args = [suite.orion, "train", "--resume", run, "--save-every", "1", "--threads", "1", "--quiet"]
         elif os.path.isdir(run):

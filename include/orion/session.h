@@ -18,7 +18,7 @@ typedef struct orion_session_options {
   size_t struct_size;       ///< sizeof(orion_session_options)
   int64_t context;          ///< positions at most, up to the model's; 0: the model's
   const char *target;       ///< compile for "cpu" or a chip family "m1".."m6"; NULL: what the device runs best
-  const char *weights;      ///< "fp16" (default) or "fp32"
+  const char *weights;      ///< "fp16" (default), "fp32", "int8" or "int4"
   const char *passes;       ///< optimisation passes; NULL: the target's
 } orion_session_options;
 

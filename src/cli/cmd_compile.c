@@ -16,7 +16,7 @@ static const cli_option options[] = {
     {"target", 0, CLI_TEXT, "T", "m1 to m6, or cpu (default)", false},
     {"tokens", 0, CLI_INT, "N", "positions at once; default 64 for prefill, 1 (32 on the engine) for decode", false},
     {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
-    {"weights", 0, CLI_TEXT, "T", "fp16 (default) or fp32 (cpu only)", false},
+    {"weights", 0, CLI_TEXT, "T", "fp16 (default), int8, int4, or fp32 (cpu only)", false},
     {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; default: the target's", false},
     {"dump-after", 0, CLI_TEXT, "PASS", "write the program after a pass (or all) as NN-PASS.mil", false},
     {"stats", 0, CLI_FLAG, NULL, "what each pass changed", false},
@@ -112,6 +112,12 @@ static orion_status write_part(compilation *c, const orion_part *part, size_t in
   return ORION_OK;
 }
 
+// What --weights asks matrices to be, if that is integers with scales.
+static orion_dtype quantised(const cli_args *a) {
+  const char *weights = cli_text(a, "weights", "fp16");
+  return strcmp(weights, "int8") == 0 ? ORION_INT8 : strcmp(weights, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
+}
+
 static orion_status compile_graph(compilation *c, const orion_model *m, const orion_graph_spec *spec, const char *stem,
                                   orion_error *err) {
   c->stem = stem;
@@ -120,7 +126,7 @@ static orion_status compile_graph(compilation *c, const orion_model *m, const or
   ORION_TRY(orion_model_graph(m, spec, &graph, err));
   orion_opt_options passes = {.passes = cli_text(c->a, "passes", NULL), .dump_after = cli_text(c->a, "dump-after", NULL),
                               .dump = dump, .dump_ctx = c, .stats = note_stats, .stats_ctx = c};
-  orion_lower_options lower = {.target = c->target, .passes = &passes};
+  orion_lower_options lower = {.target = c->target, .passes = &passes, .quantise = quantised(c->a)};
   orion_status status = orion_lower(graph, &lower, &plan, err);
   if (status == ORION_OK && c->status != ORION_OK) {
     status = c->status;
@@ -152,8 +158,9 @@ static orion_status make_specs(const cli_args *a, const orion_model *m, const or
   if (strcmp(program, "train") == 0) return ORION_FAIL(err, ORION_UNSUPPORTED, "--program train: training programs are not built yet");
   if (!decode && strcmp(program, "prefill") != 0) return CLI_USAGE(err, "--program: \"%s\" is neither prefill nor decode", program);
   bool fp32 = strcmp(weights, "fp32") == 0;
-  if ((fp32 && t->ane) || (!fp32 && strcmp(weights, "fp16") != 0)) {
-    return CLI_USAGE(err, "--weights: \"%s\" (fp16%s)", weights, t->ane ? "" : " or fp32");
+  bool known = fp32 ? !t->ane : strcmp(weights, "fp16") == 0 || quantised(a);
+  if (!known) {
+    return CLI_USAGE(err, "--weights: \"%s\" (fp16, int8%s)", weights, t->ane ? " or int4" : ", int4 or fp32");
   }
   int64_t width = t->width_multiple, tokens = cli_int(a, "tokens", decode ? width : 64);
   int64_t context = cli_int(a, "ctx", m->config.context);

@@ -40,7 +40,8 @@ struct orion_session {
   orion_device *device;
   const orion_target *target;
   orion_arena arena;
-  orion_dtype weights;
+  orion_dtype weights;          // of the graph: caches and, unless quantised, matrices
+  orion_dtype quantise;         // int8, int4 or NONE
   char *passes;
   int64_t context, cache_rows;  // cache_rows: context rounded up to the target's width
   int64_t position, masked_to;  // tokens fed; mask entries [0, masked_to) are open
@@ -65,7 +66,8 @@ static orion_status compile(orion_session *s, const orion_graph_spec *spec, orio
   orion_program *graph;
   ORION_TRY(orion_model_graph(s->model, spec, &graph, err));
   orion_opt_options passes = {.passes = s->passes};
-  orion_lower_options options = {.target = s->target, .passes = s->passes ? &passes : NULL};
+  orion_lower_options options = {.target = s->target, .passes = s->passes ? &passes : NULL,
+                                .quantise = s->quantise};
   orion_plan *plan;
   orion_status status = orion_lower(graph, &options, &plan, err);
   orion_program_destroy(graph);
@@ -171,10 +173,13 @@ static orion_status check_options(orion_session *s, const orion_session_options 
   s->target = orion_target_find(target);
   if (!s->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
   const char *weights = o->weights ? o->weights : "fp16";
-  s->weights = strcmp(weights, "fp16") == 0 ? ORION_FP16 : strcmp(weights, "fp32") == 0 ? ORION_FP32 : ORION_DTYPE_NONE;
-  if (!s->weights) return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is neither fp16 nor fp32", weights);
+  s->quantise = strcmp(weights, "int8") == 0 ? ORION_INT8 : strcmp(weights, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
+  s->weights = strcmp(weights, "fp32") == 0                      ? ORION_FP32
+               : s->quantise || strcmp(weights, "fp16") == 0 ? ORION_FP16
+                                                                 : ORION_DTYPE_NONE;
+  if (!s->weights) return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is none of fp32, fp16, int8 and int4", weights);
   if (s->target->ane && s->weights != ORION_FP16) {
-    return ORION_FAIL(err, ORION_INVALID, "weights: programs for %s are fp16 (leave the option out)", target);
+    return ORION_FAIL(err, ORION_INVALID, "weights: programs for %s are fp16, int8 or int4 (leave the option out)", target);
   }
   if (o->passes && !(s->passes = orion_arena_strdup(&s->arena, o->passes))) return ORION_OOM(err, "session");
   s->cache_rows = round_up(s->context, s->target->width_multiple);

@@ -94,7 +94,7 @@ static uint64_t node_hash(const orion_data *x) {
 
 static bool node_equal(const orion_data *a, const orion_data *b) {
   if (a->kind != b->kind || a->dtype != b->dtype || a->rows != b->rows || a->cols != b->cols || a->bytes != b->bytes ||
-      a->n_sources != b->n_sources || a->n_scale != b->n_scale) {
+      a->n_sources != b->n_sources || a->n_scale != b->n_scale || a->group != b->group) {
     return false;
   }
   if (a->n_sources && memcmp(a->sources, b->sources, a->n_sources * sizeof *a->sources) != 0) return false;
@@ -226,6 +226,20 @@ const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_
   orion_data y = {.kind = ORION_DATA_PAD, .dtype = x->dtype, .rows = rows, .cols = cols, .sources = &x,
                   .n_sources = 1, .origin = x->origin};
   return intern(s, &y);
+}
+
+const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, orion_dtype d, size_t group,
+                                      const orion_data **out_scales) {
+  if (!x) return NULL;
+  assert((d == ORION_INT8 || d == ORION_INT4) && group && x->cols % group == 0);
+  orion_data y = {.kind = ORION_DATA_QUANTISE, .dtype = d, .rows = x->rows, .cols = x->cols, .sources = &x,
+                  .n_sources = 1, .group = group, .origin = x->origin};
+  const orion_data *q = intern(s, &y);
+  if (!q) return NULL;
+  orion_data scales = {.kind = ORION_DATA_SCALES, .dtype = ORION_FP16, .rows = x->rows, .cols = x->cols / group,
+                       .sources = &q, .n_sources = 1, .origin = x->origin};
+  *out_scales = intern(s, &scales);
+  return *out_scales ? q : NULL;
 }
 
 bool orion_data_equal(const orion_data *a, const orion_data *b) {

@@ -23,6 +23,8 @@ typedef enum orion_data_kind {
   ORION_DATA_COLS,       // columns index[0..cols) of the source
   ORION_DATA_JOIN,       // sources one after another along the rows
   ORION_DATA_PAD,        // source with zeros after its rows and after its columns
+  ORION_DATA_QUANTISE,   // source as small integers: int8 or int4, `group` columns of a row under one scale
+  ORION_DATA_SCALES,     // the scales of a QUANTISE node (its source), fp16 [rows, cols / group]
 } orion_data_kind;
 
 typedef struct orion_data {
@@ -36,6 +38,7 @@ typedef struct orion_data {
   const float *scale;                       // SCALE
   size_t n_scale;
   const uint32_t *index;                    // ROWS, COLS
+  size_t group;                             // QUANTISE
   const char *origin;                       // for messages: tensor name in the model file, or NULL
 } orion_data;
 
@@ -60,11 +63,19 @@ const orion_data *orion_data_take_rows(orion_data_store *s, const orion_data *x,
 const orion_data *orion_data_take_cols(orion_data_store *s, const orion_data *x, size_t n, const uint32_t *index);
 const orion_data *orion_data_join(orion_data_store *s, size_t n, const orion_data *const *parts);  // equal cols, dtype
 const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_t rows, size_t cols);
+// x as integers q of type d (int8 or int4) and fp16 scales s, x ~ q s: each `group` columns of a row (group divides the
+// columns) share a scale, chosen from their magnitude, for int4 by least squared error (data_quantise.c). Symmetric.
+const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, orion_dtype d, size_t group,
+                                      const orion_data **out_scales);
 
 // ---- reading ---- any thread. Elements of rows [row, row + n) as `dtype` (converted), packed, row-major.
 // Sub-byte dtypes are read whole (row 0, all rows). NO_MEMORY is the only failure: some nodes need scratch.
 orion_status orion_data_read(const orion_data *x, orion_dtype dtype, size_t row, size_t n, void *out,
                              orion_error *err);
+// The same of a quantised matrix, integers a byte each, and of its scales at once: the source is read only once where
+// both are nodes of one orion_data_quantise.
+orion_status orion_data_read_quantised(const orion_data *q, const orion_data *scales, size_t row, size_t n, int8_t *out,
+                                       uint16_t *out_scales, orion_error *err);
 // The leaves under x that are file pages need not stay resident (a hint, after packing them elsewhere).
 void orion_data_forget_pages(const orion_data *x);
 // All elements as packed bytes in x's own dtype: the leaf's memory if it is one, else computed once and kept by the

@@ -13,6 +13,7 @@
 
 #include "base/half.h"
 #include "ir/data.h"
+#include "ir/data_quantise.h"
 #include "ir/data_turn.h"
 
 #define BLOCK_BYTES (128u * 1024)
@@ -238,6 +239,70 @@ static orion_status eval_pad(const orion_data *x, request q, orion_error *err) {
   return eval(source, q, err);
 }
 
+// Columns of what is only known by rows: all rows first, then turned.
+static orion_status eval_turned(const orion_data *x, const request *q, orion_error *err) {
+  size_t w = width_of(q->dtype), bytes = x->rows * x->cols * w;
+  char *whole = orion_alloc_aligned(NULL, bytes, ORION_ALIGN_CACHE);
+  if (!whole) return ORION_OOM(err, "constant");
+  orion_status status = eval(x, (request){false, q->dtype, 0, x->rows, whole, x->cols}, err);
+  for (size_t i = 0; status == ORION_OK && i < q->n; i++) {
+    char *out = row_of(q, i);
+    for (size_t r = 0; r < x->rows; r++) memcpy(out + r * w, whole + (r * x->cols + q->first + i) * w, w);
+  }
+  orion_free_aligned(NULL, whole, bytes, ORION_ALIGN_CACHE);
+  return status;
+}
+
+// Rows [first, first + n) of a QUANTISE node, a byte each, and their scales, a block of source rows at a time. Either
+// result may be left out. The results' rows are packed.
+static orion_status quantise_rows(const orion_data *x, size_t first, size_t n, int8_t *out, orion_half *out_scales,
+                                  orion_error *err) {
+  size_t cols = x->cols, groups = cols / x->group;
+  scratch s = {0};
+  ORION_TRY(take_scratch(cols * sizeof(float) + groups * sizeof(orion_half), n, &s, err));
+  float *values = (float *)s.bytes;
+  orion_half *scales = (orion_half *)(s.bytes + s.rows * cols * sizeof(float));
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < n; r += s.rows) {
+    size_t m = n - r < s.rows ? n - r : s.rows;
+    status = eval(x->sources[0], (request){false, ORION_FP32, first + r, m, s.bytes, cols}, err);
+    if (status != ORION_OK) break;
+    orion_quantise_scales(x->dtype, values, m * groups, x->group, scales);
+    if (out) orion_quantise(x->dtype, values, m * groups, x->group, scales, out + r * cols);
+    if (out_scales) memcpy(out_scales + r * groups, scales, m * groups * sizeof *scales);
+  }
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
+  return status;
+}
+
+// QUANTISE and SCALES nodes: computed as they are stored, then converted.
+static orion_status eval_quantised(const orion_data *x, request q, orion_error *err) {
+  if (q.turned) return eval_turned(x, &q, err);
+  bool integers = x->kind == ORION_DATA_QUANTISE;
+  scratch s = {0};
+  ORION_TRY(take_scratch(x->cols * 2, q.n, &s, err));
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r += s.rows) {
+    size_t m = q.n - r < s.rows ? q.n - r : s.rows;
+    status = integers ? quantise_rows(x, q.first + r, m, (int8_t *)s.bytes, NULL, err)
+                      : quantise_rows(x->sources[0], q.first + r, m, NULL, (orion_half *)s.bytes, err);
+    for (size_t i = 0; status == ORION_OK && i < m; i++) {
+      convert(q.dtype, row_of(&q, r + i), integers ? ORION_INT8 : ORION_FP16, s.bytes, i * x->cols, x->cols);
+    }
+  }
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
+  return status;
+}
+
+orion_status orion_data_read_quantised(const orion_data *q, const orion_data *scales, size_t row, size_t n, int8_t *out,
+                                       uint16_t *out_scales, orion_error *err) {
+  if (q->kind == ORION_DATA_QUANTISE && scales->kind == ORION_DATA_SCALES && scales->sources[0] == q) {
+    return n && q->cols ? quantise_rows(q, row, n, out, out_scales, err) : ORION_OK;
+  }
+  ORION_TRY(eval(q, (request){false, ORION_INT8, row, n, (char *)out, q->cols}, err));
+  return eval(scales, (request){false, ORION_FP16, row, n, (char *)out_scales, scales->cols}, err);
+}
+
 static orion_status eval(const orion_data *x, request q, orion_error *err) {
   if (q.n == 0 || width(x, q.turned) == 0) return ORION_OK;
   switch (x->kind) {
@@ -249,6 +314,8 @@ static orion_status eval(const orion_data *x, request q, orion_error *err) {
     case ORION_DATA_COLS: return q.turned ? pick_rows(x, q, err) : pick_within(x, q, err);
     case ORION_DATA_JOIN: return eval_join(x, q, err);
     case ORION_DATA_PAD: return eval_pad(x, q, err);
+    case ORION_DATA_QUANTISE:
+    case ORION_DATA_SCALES: return eval_quantised(x, q, err);
   }
   return ORION_FAIL(err, ORION_INTERNAL, "constant: unknown node kind %d", (int)x->kind);
 }

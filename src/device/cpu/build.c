@@ -184,6 +184,11 @@ bool orion_cpu_ref_constant(const orion_cpu_build *b, orion_ref ref) {
   return v->state == ORION_CPU_CONST || (v->state == ORION_CPU_READY && orion_cpu_view_constant(b, &v->view));
 }
 
+bool orion_cpu_is_lazy(const orion_cpu_build *b, orion_ref ref) {
+  return ref != ORION_NONE && !orion_ref_is_literal(ref) && b->values[ref].state == ORION_CPU_PENDING &&
+         b->values[ref].lazy;
+}
+
 orion_status orion_cpu_int(orion_cpu_build *b, const orion_op *op, const char *name, int64_t *out, orion_error *err) {
   if (orion_op_int(b->f, op, name, out)) return ORION_OK;
   return ORION_FAIL(err, ORION_UNSUPPORTED, "argument %s must be one constant integer", name);
@@ -325,6 +330,7 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
 
 // What only changes how a constant is seen waits until somebody wants elements: packed weights do not.
 static bool lazy_constant(const orion_cpu_build *b, const orion_op *op) {
+  if (op->code == ORION_OP_constexpr_blockwise_shift_scale) return true;
   if (!keeps_layout(op->code) && op->code != ORION_OP_cast && op->code != ORION_OP_transpose) return false;
   orion_ref x = orion_op_ref(op, "x");
   if (x == ORION_NONE || orion_ref_is_literal(x)) return false;

@@ -19,7 +19,7 @@ typedef enum orion_cpu_state {
 typedef struct orion_cpu_value {
   orion_cpu_state state;
   orion_cpu_view view;
-  bool lazy;               // PENDING: a constant seen differently (a cast, a reshape)
+  bool lazy;               // PENDING: a constant seen differently (a cast, a reshape, integers with scales)
   uint8_t leaves, instrs;  // PENDING elementwise: size of the chain so far
   uint32_t io;             // plus 1: the output surface that it is written to, 0 = none
 } orion_cpu_value;
@@ -75,6 +75,7 @@ orion_status orion_cpu_to_f32(orion_cpu_build *b, orion_cpu_view *v, orion_error
 orion_status orion_cpu_to_packed(orion_cpu_build *b, orion_cpu_view *v, orion_error *err);
 bool orion_cpu_has(const orion_op *op, const char *name);
 bool orion_cpu_ref_constant(const orion_cpu_build *b, orion_ref ref);
+bool orion_cpu_is_lazy(const orion_cpu_build *b, orion_ref ref);  // a constant that waits to be seen
 // Axes of a constant argument, made positive; `all` when it is absent.
 orion_status orion_cpu_axes(orion_cpu_build *b, const orion_op *op, const char *name, int rank, bool *out_marked,
                             orion_error *err);
@@ -110,6 +111,7 @@ typedef struct orion_cpu_panels_ref {
   uint32_t buffer;
   orion_kernel_type type;
   size_t rows, cols;
+  size_t block;  // columns that share a scale; 0: not quantised
 } orion_cpu_panels_ref;
 orion_status orion_cpu_panels(orion_cpu_build *b, orion_ref ref, bool transposed, size_t groups, size_t group, size_t n,
                               size_t k, orion_cpu_panels_ref *out, bool *out_ok, orion_error *err);

@@ -54,6 +54,46 @@ static bool find_matrix(const orion_cpu_build *b, orion_ref ref, matrix_source *
   return false;
 }
 
+// Integers with scales that quantised panels can hold: int8 or int4 [N, K], halves for runs of columns of each row, no
+// offset; behind casts and reshapes that change nothing but the type.
+static bool find_quantised(const orion_cpu_build *b, orion_ref ref, size_t n, size_t k, orion_cpu_weight_key *key) {
+  const orion_function *f = b->f;
+  const orion_op *op = NULL;
+  for (int depth = 0; depth < 16 && !op; depth++) {
+    const orion_type *t = orion_ref_type(f, ref);
+    orion_dtype ignored;
+    orion_op_id def = orion_ref_is_literal(ref) ? ORION_NONE : f->values[ref].def;
+    if (def == ORION_NONE || !t || !orion_type_is_tensor(t) || !narrow(t->dtype, &ignored)) return false;
+    op = &f->ops[def];
+    if (op->code == ORION_OP_constexpr_blockwise_shift_scale) break;
+    bool view = op->code == ORION_OP_reshape || op->code == ORION_OP_expand_dims || op->code == ORION_OP_squeeze ||
+                op->code == ORION_OP_identity || op->code == ORION_OP_cast;
+    if (!view || (ref = orion_op_ref(op, "x")) == ORION_NONE) return false;
+    op = NULL;
+  }
+  if (!op || orion_op_arg(op, "offset")) return false;
+  const orion_literal *q = orion_op_const(f, op, "data"), *s = orion_op_const(f, op, "scale");
+  if (!q || !s || !q->data || !s->data || s->type->dtype != ORION_FP16 || q->type->rank < 2 ||
+      s->type->rank != q->type->rank || (q->type->dtype != ORION_INT8 && q->type->dtype != ORION_INT4)) {
+    return false;
+  }
+  size_t elements, blocks, row_blocks = 1;
+  bool spread = false;  // columns go over several dimensions
+  for (int i = 1; i < q->type->rank; i++) {
+    row_blocks *= (size_t)s->type->dims[i];
+    spread = spread || (i > 1 && q->type->dims[i] != 1);
+  }
+  if (!orion_type_elements(q->type, &elements) || !orion_type_elements(s->type, &blocks) || elements != n * k ||
+      elements != orion_data_elements(q->data) || blocks != orion_data_elements(s->data) || k == 0 ||
+      q->type->dims[0] != (int64_t)n || s->type->dims[0] != (int64_t)n || row_blocks == 0 || k % row_blocks != 0) {
+    return false;
+  }
+  if (row_blocks > 1 && (spread || k / row_blocks > ORION_PANEL_GROUP)) return false;
+  *key = (orion_cpu_weight_key){.data = q->data, .format = ORION_CPU_QUANTISED, .dtype = q->type->dtype, .rows = n,
+                                .cols = k, .scales = s->data, .block = k / row_blocks};
+  return true;
+}
+
 typedef struct pack_step {
   orion_kernel_type type, src;
   size_t n, k, row, col;
@@ -96,6 +136,12 @@ orion_status orion_cpu_panels(orion_cpu_build *b, orion_ref ref, bool transposed
   if (!orion_add_ok(n, ORION_PANEL_ROWS, &rows) || !orion_mul_ok(rows, k, &bytes) || !orion_mul_ok(bytes, 4, &bytes)) {
     return ORION_FAIL(err, ORION_LIMIT, "a matrix of %zu x %zu is too large", n, k);
   }
+  orion_cpu_weight_key quantised;
+  if (groups == 1 && !transposed && find_quantised(b, ref, n, k, &quantised)) {
+    out->type = quantised.dtype == ORION_INT8 ? ORION_KERNEL_I8 : ORION_KERNEL_I4;
+    out->block = quantised.block;
+    return orion_cpu_weight_buffer(b, &quantised, &out->buffer, err);
+  }
   if (find_matrix(b, ref, &m) && !(groups > 1 && (transposed || m.transposed))) {
     orion_cpu_weight_key key = {.data = m.data,
                                 .format = ORION_CPU_PANELS,
@@ -106,6 +152,10 @@ orion_status orion_cpu_panels(orion_cpu_build *b, orion_ref ref, bool transposed
                                 .first = group * n};
     out->type = m.dtype == ORION_FP16 ? ORION_KERNEL_F16 : ORION_KERNEL_F32;
     return orion_cpu_weight_buffer(b, &key, &out->buffer, err);
+  }
+  if (orion_cpu_is_lazy(b, ref)) {
+    orion_cpu_view ignored;
+    ORION_TRY(orion_cpu_ref_view(b, ref, &ignored, err));
   }
   if (orion_cpu_ref_constant(b, ref) && !(groups > 1 && transposed)) {
     return pack_computed(b, ref, transposed, group, n, k, out, err);

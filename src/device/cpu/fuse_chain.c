@@ -310,6 +310,7 @@ orion_status orion_cpu_force(orion_cpu_build *b, orion_value_id v, const orion_c
   b->values[v].state = ORION_CPU_UNKNOWN;
   if (b->values[v].lazy) {
     b->values[v].lazy = false;
+    if (op->code == ORION_OP_constexpr_blockwise_shift_scale) return orion_cpu_emit_generic(b, op, err);
     if (op->code != ORION_OP_cast) return orion_cpu_emit_view(b, op, err);
     if (widening(b, op)) return orion_cpu_emit_elementwise(b, op, err);
     return orion_cpu_chainable(b, op) ? orion_cpu_emit_chain(b, op, NULL, err) : orion_cpu_emit_generic(b, op, err);

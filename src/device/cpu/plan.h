@@ -88,20 +88,22 @@ struct orion_cpu_step {
 };
 
 // A constant as the plan wants it: packed once for the device, shared between its plans (weights.h).
-typedef enum orion_cpu_format { ORION_CPU_PLAIN, ORION_CPU_PANELS } orion_cpu_format;
+typedef enum orion_cpu_format { ORION_CPU_PLAIN, ORION_CPU_PANELS, ORION_CPU_QUANTISED } orion_cpu_format;
 
 typedef struct orion_cpu_weight_key {
   const orion_data *data;
   orion_cpu_format format;
-  orion_dtype dtype;  // of the elements stored: fp16 or fp32 for panels
+  orion_dtype dtype;  // of the elements stored: fp16 or fp32 for panels, int8 or int4 for quantised ones
   bool transposed;    // panels of the transposed matrix
   size_t rows, cols;  // panels: N, K; the data seen as [rows, cols], or [cols, rows] when transposed
   size_t first;       // panels of one group: first row of the data
+  const orion_data *scales;  // quantised: fp16 [rows, cols / block]
+  size_t block;              // quantised: columns that share a scale
 } orion_cpu_weight_key;
 
 static inline bool orion_cpu_weight_key_equal(const orion_cpu_weight_key *a, const orion_cpu_weight_key *b) {
   return a->data == b->data && a->format == b->format && a->dtype == b->dtype && a->transposed == b->transposed &&
-         a->rows == b->rows && a->cols == b->cols && a->first == b->first;
+         a->rows == b->rows && a->cols == b->cols && a->first == b->first && a->scales == b->scales && a->block == b->block;
 }
 
 typedef struct orion_cpu_plan {
@@ -124,6 +126,17 @@ typedef struct orion_cpu_plan {
 } orion_cpu_plan;
 
 // ---- helpers of steps ----
+
+// Panels as they lie in memory: quantised ones (block > 0) are followed by their scales.
+static inline orion_panels orion_cpu_panels_at(const void *memory, orion_kernel_type type, size_t rows, size_t cols,
+                                               size_t block) {
+  orion_panels w = {memory, type, rows, cols, NULL, block};
+  if (block) {
+    size_t bytes = orion_panel_count(rows) * orion_quantised_panel_bytes(type, cols, block);
+    w.scale = (const orion_half *)((const uint8_t *)memory + bytes);
+  }
+  return w;
+}
 
 static inline bool orion_cpu_contiguous(const orion_cpu_view *v) {
   int64_t want = 1;

@@ -11,6 +11,7 @@ typedef struct conv_step {
   size_t batch, positions, in_channels, out_channels, groups, k, taps, panels;  // channels of one group
   const uint32_t *weights;                                                      // a buffer per group
   orion_kernel_type type;
+  size_t block;       // of quantised weights
   bool bias;
   bool pointwise;     // one tap, stride 1, no padding: positions of x in order
   uint32_t gathered;  // [S, K] floats
@@ -75,7 +76,7 @@ static void product_piece(void *ctx, size_t begin, size_t end, int worker) {
   size_t groups = (d->panels + PANELS - 1) / PANELS;
   const float *rows = x->base[d->gathered];
   const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[1]) + r->group * d->out_channels : NULL;
-  orion_panels w = {x->base[d->weights[r->group]], d->type, d->out_channels, d->k};
+  orion_panels w = orion_cpu_panels_at(x->base[d->weights[r->group]], d->type, d->out_channels, d->k, d->block);
   enum { STRIDE = PANELS * ORION_PANEL_ROWS };
   float *tile = orion_cpu_scratch(x, worker), *turned = tile + ROWS * STRIDE, *scratch = turned + ROWS * STRIDE;
   for (size_t i = begin; i < end; i++) {
@@ -152,6 +153,7 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
     if (!ok) return ORION_FAIL(err, ORION_UNSUPPORTED, "the weight of a convolution must be constant");
     weights[g] = p.buffer;
     d->type = p.type;
+    d->block = p.block;
   }
   uint32_t n_in = 1;
   if (orion_cpu_has(op, "bias")) {

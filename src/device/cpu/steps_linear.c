@@ -12,6 +12,7 @@ typedef struct linear_step {
   size_t rows, n, k, x_stride, panels, grain, row_blocks;
   uint32_t weights;
   orion_kernel_type type;
+  size_t block; // of quantised weights
   bool bias;    // in[1]
   bool direct;  // the kernel writes the result itself
   size_t y_stride;
@@ -39,7 +40,7 @@ static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
   const orion_cpu_exec *x = r->x;
   const float *in = orion_cpu_at(x, &r->s->in[0]);
   const float *bias = d->bias ? orion_cpu_at(x, &r->s->in[1]) : NULL;
-  orion_panels w = {x->base[d->weights], d->type, d->n, d->k};
+  orion_panels w = orion_cpu_panels_at(x->base[d->weights], d->type, d->n, d->k, d->block);
   size_t groups = (d->panels + d->grain - 1) / d->grain;
   float *tile = orion_cpu_scratch(x, worker);
   for (size_t i = begin; i < end; i++) {
@@ -112,7 +113,9 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->type = w->type;
   d->panels = orion_panel_count(d->n);
   d->row_blocks = (d->rows + ROWS - 1) / ROWS;
-  size_t panel_bytes = d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type) + 1;
+  d->block = w->block;
+  size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
+                                     : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
   size_t grain = (PIECE_BYTES / panel_bytes) & ~(size_t)3;
   d->grain = d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
   d->chain = e->chain;
@@ -187,7 +190,7 @@ orion_status orion_cpu_emit_linear_product(orion_cpu_build *b, const orion_op *o
 
 // Whether the weights are known when compiling.
 static bool constant_weights(const orion_cpu_build *b, orion_ref w) {
-  return orion_cpu_ref_constant(b, w) || (!orion_ref_is_literal(w) && w != ORION_NONE && b->values[w].lazy);
+  return orion_cpu_ref_constant(b, w) || orion_cpu_is_lazy(b, w);
 }
 
 static bool is_product(const orion_cpu_build *b, const orion_op *op) {

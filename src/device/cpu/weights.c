@@ -1,5 +1,6 @@
 // Packing constants. Most are a leaf (bytes of a mapped file) under casts and a transpose, possibly several joined:
 // those go from the leaf's memory straight into panels. Anything else is read through the lazy node in blocks of rows.
+// Quantised matrices are computed and packed the same way, a few panels at a time.
 // Blocks are packed by all threads; the file's pages are then given back, so that a model is not in memory twice.
 #include "device/cpu/weights.h"
 
@@ -194,11 +195,57 @@ static orion_status fill_plain(orion_cpu_weights *w, orion_cpu_weight *e, orion_
   return atomic_load(&r.status) ? ORION_OOM(err, "constant") : ORION_OK;
 }
 
+// ---- quantised ----
+
+typedef struct quantised_read {
+  orion_cpu_weights *w;
+  const orion_cpu_weight_key *key;
+  orion_panels to;
+  atomic_int status;
+} quantised_read;
+
+static orion_panels quantised_panels(const orion_cpu_weight_key *key, const void *memory) {
+  orion_kernel_type type = key->dtype == ORION_INT8 ? ORION_KERNEL_I8 : ORION_KERNEL_I4;
+  return orion_cpu_panels_at(memory, type, key->rows, key->cols, key->block);
+}
+
+static size_t quantised_bytes(const orion_cpu_weight_key *key) {
+  orion_panels w = quantised_panels(key, NULL);
+  return orion_panel_count(key->rows) * orion_quantised_panel_bytes(w.type, key->cols, key->block) +
+         orion_panel_scales(key->rows, key->cols, key->block) * sizeof *w.scale;
+}
+
+static void quantised_piece(void *ctx, size_t begin, size_t end, int worker) {
+  quantised_read *r = ctx;
+  size_t blocks = r->key->cols / r->key->block, row = r->key->cols + blocks * sizeof(orion_half);
+  size_t r0 = begin * ORION_PANEL_ROWS, r1 = end * ORION_PANEL_ROWS < r->key->rows ? end * ORION_PANEL_ROWS : r->key->rows;
+  size_t bytes = (r1 - r0) * row;
+  orion_half *scales = orion_alloc_aligned(r->w->allocator, bytes, ORION_ALIGN_CACHE);
+  int8_t *q = (int8_t *)scales + (r1 - r0) * blocks * sizeof(orion_half);
+  orion_error ignored;
+  orion_status status = scales ? orion_data_read_quantised(r->key->data, r->key->scales, r0, r1 - r0, q, scales, &ignored)
+                               : ORION_NO_MEMORY;
+  if (status == ORION_OK) {
+    orion_panels_pack_quantised(&r->to, q, scales, r0, r1);
+  } else {
+    atomic_store(&r->status, (int)status);
+  }
+  orion_free_aligned(r->w->allocator, scales, bytes, ORION_ALIGN_CACHE);
+}
+
+static orion_status fill_quantised(orion_cpu_weights *w, orion_cpu_weight *e, orion_error *err) {
+  quantised_read r = {.w = w, .key = &e->key, .to = quantised_panels(&e->key, e->memory)};
+  orion_parallel_for(w->pool, orion_panel_count(e->key.rows), BLOCK_ROWS / ORION_PANEL_ROWS, quantised_piece, &r);
+  return atomic_load(&r.status) ? ORION_OOM(err, "packing weights") : ORION_OK;
+}
+
 static orion_status fill(orion_cpu_weights *w, orion_cpu_weight *e, orion_error *err) {
   if (e->borrowed) return ORION_OK;
   orion_status status;
   if (e->key.format == ORION_CPU_PLAIN) {
     status = fill_plain(w, e, err);
+  } else if (e->key.format == ORION_CPU_QUANTISED) {
+    status = fill_quantised(w, e, err);
   } else {
     packing p = {.w = w, .key = &e->key, .dst = e->memory, .skip = e->key.first};
     status = pack_node(&p, e->key.data, err);
@@ -234,6 +281,8 @@ orion_status orion_cpu_weight_acquire(orion_cpu_weights *w, const orion_cpu_weig
   if (key->format == ORION_CPU_PLAIN) {
     e->bytes = plain_bytes(key);
     e->borrowed = x->kind == ORION_DATA_BYTES && x->dtype == key->dtype && (uintptr_t)x->bytes % align == 0;
+  } else if (key->format == ORION_CPU_QUANTISED) {
+    e->bytes = quantised_bytes(key);
   } else {
     e->bytes = orion_panels_size(kernel_type(key->dtype), key->rows, key->cols);
   }
@@ -267,8 +316,10 @@ void orion_cpu_weight_release(orion_cpu_weights *w, orion_cpu_weight *e) {
 }
 
 orion_status orion_cpu_weights_refresh(orion_cpu_weights *w, const orion_data *data, orion_error *err) {
-  for (orion_cpu_weight *e = w->buckets[bucket_of(data)]; e; e = e->next) {
-    if (e->key.data == data) ORION_TRY(fill(w, e, err));
+  for (size_t i = 0; i < ORION_CPU_WEIGHT_BUCKETS; i++) {  // as scales it lies in the bucket of its integers
+    for (orion_cpu_weight *e = w->buckets[i]; e; e = e->next) {
+      if (e->key.data == data || e->key.scales == data) ORION_TRY(fill(w, e, err));
+    }
   }
   return ORION_OK;
 }

@@ -8,6 +8,7 @@ static void install_all(orion_kernels *k) {
   install_rows(k);
   install_convert(k);
   install_product(k);
+  install_quantised(k);
   install_attention(k);
   install_ceiling(k);
 }

@@ -167,8 +167,8 @@ static void linear_many(float *y, size_t y_stride, const float *x, size_t x_stri
   }
 }
 
-static void linear(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
-                   const float *bias, size_t p0, size_t p1) {
+static void linear_plain(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                         const float *bias, size_t p0, size_t p1) {
   if (p0 >= p1 || !rows) return;
   size_t K = w->cols, n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
   if (rows > 2 * TILE_ROWS && K) {
@@ -228,7 +228,6 @@ static void matmul(float *c, size_t c_stride, orion_matrix a, orion_matrix b, si
 }
 
 static void install_product(orion_kernels *k) {
-  k->linear = linear;
   k->matmul = matmul;
 }
 

@@ -22,26 +22,49 @@
 typedef enum orion_kernel_type {
   ORION_KERNEL_F32,
   ORION_KERNEL_F16,
+  ORION_KERNEL_I8,  // quantised weights, with scales
+  ORION_KERNEL_I4,
 } orion_kernel_type;
 
+// Of F32 and F16.
 static inline size_t orion_kernel_type_size(orion_kernel_type t) { return t == ORION_KERNEL_F32 ? 4 : 2; }
 
 // ---- Packed weights ----
 // W [N,K] is kept as panels of 16 rows: panel p holds W[16p + j][k] at ((p * K) + k) * 16 + j, and the rows past N in
 // the last panel are zero. One layout for every level.
+//
+// Quantised: W[n][k] = q[n][k] * scale[n][k / group], group dividing K. In panel p
+//   I8  q of row 16p + j at byte k * 16 + j
+//   I4  groups one after another; each has a 32-bit word a row for eight k, the first in the lowest four bits:
+//       word (i / 8) * 16 + j of the group, bits 4 (i % 8), for its element i. A group starts a word of its own.
+// and the scales, halves, at (p * (K / group) + g) * 16 + j of an array of their own.
 enum { ORION_PANEL_ROWS = 16 };
 
 typedef struct orion_panels {
   const void *data;        // orion_panels_size bytes; 32-byte alignment is faster but not needed
   orion_kernel_type type;
   size_t rows, cols;       // N, K
+  const orion_half *scale; // I8, I4: orion_panel_scales of them
+  size_t group;            // I8, I4: K, or a divisor of it that is at most ORION_PANEL_GROUP
 } orion_panels;
+
+enum { ORION_PANEL_GROUP = 256 };
 
 static inline size_t orion_panel_count(size_t rows) { return (rows + ORION_PANEL_ROWS - 1) / ORION_PANEL_ROWS; }
 // The caller has checked that rows * cols * 4, with rows rounded up to 16, does not overflow.
 static inline size_t orion_panels_size(orion_kernel_type type, size_t rows, size_t cols) {
   return orion_panel_count(rows) * ORION_PANEL_ROWS * cols * orion_kernel_type_size(type);
 }
+// The same of quantised weights. K > 0.
+static inline size_t orion_quantised_panel_bytes(orion_kernel_type type, size_t cols, size_t group) {
+  return type == ORION_KERNEL_I8 ? cols * ORION_PANEL_ROWS : cols / group * ((group + 7) / 8) * ORION_PANEL_ROWS * 4;
+}
+static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) {
+  return orion_panel_count(rows) * ORION_PANEL_ROWS * (cols / group);
+}
+// Packs rows [r0, r1), whole panels but for the matrix's last one, into quantised panels. q: row r0 on, one byte each;
+// scale: halves [rows, K / group] from row r0 on. Different panels may be packed at once.
+void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0, size_t r1);
 
 // ---- Attention ----
 // A run of keys and values. Two of them let a cache and the new tokens be read without joining them first.
@@ -102,7 +125,8 @@ typedef struct orion_kernels {
   const char *level;  // "portable", "avx2", "avx512", "neon"
 
   // y[t, n] = sum_k x[t, k] W[n, k] + bias[n] for t < rows and the n of panels [p0, p1). x and y are row-major with the
-  // given strides; bias may be NULL. A row's result does not depend on how many rows there are.
+  // given strides; bias may be NULL. A row's result does not depend on how many rows there are. Quantised weights: each
+  // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
   // C[m, n] = sum_k A[m, k] B[k, n]; C row-major with a stride.
@@ -144,7 +168,7 @@ typedef struct orion_kernels {
   // come in any order, and at once from several threads; the zero rows are written with row rows - 1.
   void (*pack)(void *dst, orion_kernel_type type, size_t rows, size_t cols, const void *src, orion_kernel_type src_type,
                size_t src_row, size_t src_col, size_t r0, size_t r1, size_t c0, size_t c1);
-  // One row of W out of its panels: an embedding table shared with the classifier is stored once.
+  // One row of W out of its panels (F32, F16): an embedding table shared with the classifier is stored once.
   void (*unpack_row)(float *dst, const orion_panels *w, size_t row);
 
   // Ceilings, to measure the others by. Reads a block (rounded down to 1 KiB), aligned to 4 bytes; the result says

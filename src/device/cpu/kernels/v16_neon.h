@@ -101,6 +101,12 @@ INLINE float v16_sum(v16 x) {
 }
 INLINE float32x4_t f4_load_half(const orion_half *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 INLINE void f4_store_half(orion_half *p, float32x4_t x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+INLINE v16 v16_load_i8(const int8_t *p) {
+  int8x16_t x = vld1q_s8(p);
+  int16x8_t lo = vmovl_s8(vget_low_s8(x)), hi = vmovl_s8(vget_high_s8(x));
+  return (v16){vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
+               vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))};
+}
 INLINE v16 v16_load_half(const orion_half *p) {
   return (v16){f4_load_half(p), f4_load_half(p + 4), f4_load_half(p + 8), f4_load_half(p + 12)};
 }

@@ -1,0 +1,218 @@
+// Products with quantised weights, of one level. Include after body_product.h.
+//
+// Activations stay fp32 and integers become floats in registers, which is exact: the sum of x q over a group is one
+// fused chain over its k from 0 up, then total = fma(sum, scale, total) over the groups in order, then the bias. Few
+// rows stream the integers; for many rows a block of a panel is made floats once, and goes through the tiles of
+// body_product.h. Both keep that order, so that a row's bits do not depend on the rows beside it.
+#ifndef ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
+#define ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
+
+// Element i (0..7) of the words of sixteen rows.
+INLINE v16 v16_nibbles(v16i words, int i) { return i16_to_float(i16_sra(i16_shl(words, 28 - 4 * i), 28)); }
+INLINE v16i load_words(const uint8_t *p) {
+  v16i r;
+  memcpy(&r, p, sizeof r);
+  return r;
+}
+
+typedef struct quantised_in {
+  const float *a;           // rows `row` apart
+  size_t row;
+  const uint8_t *w;         // a panel's integers, and scales; bytes and halves from panel to panel
+  const orion_half *scale;
+  size_t panel, panel_scale;
+  size_t group, groups;
+} quantised_in;
+
+// R rows, C panels (constants). x: a[0] of the group; w: the panel's integers of the group.
+INLINE void sum_group_i8(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
+  for (size_t k = 0; k < in->group; k++) {
+    v16 b[4];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; c++) b[c] = v16_load_i8((const int8_t *)w + (size_t)c * in->panel + k * 16);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      v16 x = v16_set(a[(size_t)r * in->row + k]);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; c++) sum[r * C + c] = v16_fma(x, b[c], sum[r * C + c]);
+    }
+  }
+}
+
+INLINE void add_nibbles(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const v16i *words,
+                        int i) {
+#pragma GCC unroll 4
+  for (int c = 0; c < C; c++) {
+    v16 b = v16_nibbles(words[c], i);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row + (size_t)i]), b, sum[r * C + c]);
+  }
+}
+
+INLINE void sum_group_i4(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
+  for (size_t k = 0; k < in->group; k += 8, w += 64) {
+    v16i words[4];
+#pragma GCC unroll 4
+    for (int c = 0; c < C; c++) words[c] = load_words(w + (size_t)c * in->panel);
+    if (in->group - k >= 8) {
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; i++) add_nibbles(R, C, sum, in, a + k, words, i);
+    } else {
+#pragma GCC unroll 1
+      for (int i = 0; i < (int)(in->group - k); i++) add_nibbles(R, C, sum, in, a + k, words, i);
+    }
+  }
+}
+
+INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, const quantised_in *in, const tile_out *out) {
+  v16 total[TILE_MOST], sum[TILE_MOST];
+  const size_t step = type == ORION_KERNEL_I8 ? in->group * 16 : (in->group + 7) / 8 * 64;
+#pragma GCC unroll 16
+  for (int i = 0; i < R * C; i++) total[i] = v16_zero();
+  for (size_t g = 0; g < in->groups; g++) {
+#pragma GCC unroll 16
+    for (int i = 0; i < R * C; i++) sum[i] = v16_zero();
+    if (type == ORION_KERNEL_I8) sum_group_i8(R, C, sum, in, in->a + g * in->group, in->w + g * step);
+    else sum_group_i4(R, C, sum, in, in->a + g * in->group, in->w + g * step);
+#pragma GCC unroll 16
+    for (int i = 0; i < R * C; i++) {
+      total[i] = v16_fma(sum[i], v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16), total[i]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R * C; i++) {
+    size_t lanes = i % C == C - 1 ? out->last : 16;
+    if (out->bias) total[i] = v16_add(total[i], load_lanes(out->bias + i % C * 16, lanes));
+    store_lanes(out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16, total[i], lanes);
+  }
+}
+
+INLINE void tiles_quantised(size_t rows, size_t panels, orion_kernel_type type, const quantised_in *in,
+                            const tile_out *out) {
+  if (panels == 4) tile_quantised(1, 4, type, in, out);
+  else if (panels == 2) tile_quantised(2, 2, type, in, out);
+  else switch (rows) {
+    case 1: tile_quantised(1, 1, type, in, out); break;
+    case 2: tile_quantised(2, 1, type, in, out); break;
+    case 3: tile_quantised(3, 1, type, in, out); break;
+    default: tile_quantised(4, 1, type, in, out); break;
+  }
+}
+static void tiles_i8(size_t rows, size_t panels, const quantised_in *in, const tile_out *out) {
+  tiles_quantised(rows, panels, ORION_KERNEL_I8, in, out);
+}
+static void tiles_i4(size_t rows, size_t panels, const quantised_in *in, const tile_out *out) {
+  tiles_quantised(rows, panels, ORION_KERNEL_I4, in, out);
+}
+
+enum { QUANTISED_ROWS = 4 };  // of a tile
+
+static void quantised_few(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
+                          const orion_panels *w, const float *bias, size_t p0, size_t p1) {
+  size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
+  size_t tiles = (rows + QUANTISED_ROWS - 1) / QUANTISED_ROWS, height = (rows + tiles - 1) / tiles;
+  size_t wide = height == 1 ? 4 : height == 2 ? 2 : 1;
+  for (size_t p = p0, width; p < p1; p += width) {
+    width = p1 - p >= wide ? wide : 1;
+    for (size_t r = 0; r < rows; r += height) {
+      size_t n = rows - r < height ? rows - r : height, panels = n == height ? width : 1;
+      for (size_t c = p; c < p + width; c += panels) {
+        size_t left = w->rows - c * 16;  // columns of y from here on
+        quantised_in in = {x + r * x_stride, x_stride, (const uint8_t *)w->data + c * bytes, w->scale + c * groups * 16,
+                           bytes, groups * 16, w->group, groups};
+        tile_out out = {y + r * y_stride + c * 16, y_stride, left < panels * 16 ? left - (panels - 1) * 16 : 16,
+                        bias ? bias + c * 16 : NULL, false};
+        (w->type == ORION_KERNEL_I8 ? tiles_i8 : tiles_i4)(n, panels, &in, &out);
+      }
+    }
+  }
+}
+
+// ---- many rows ----
+
+// Elements [k, k + depth) of one group as floats; `from` is the group's integers, k a multiple of 8.
+static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from, size_t k, size_t depth) {
+  if (type == ORION_KERNEL_I8) {
+    for (size_t i = 0; i < depth; i++) v16_store(dst + i * 16, v16_load_i8((const int8_t *)from + (k + i) * 16));
+    return;
+  }
+  for (size_t i = 0; i < depth; i += 8) {
+    v16i words = load_words(from + (k + i) / 8 * 64);
+    int n = depth - i < 8 ? (int)(depth - i) : 8;
+#pragma GCC unroll 1
+    for (int j = 0; j < n; j++) v16_store(dst + (i + (size_t)j) * 16, v16_nibbles(words, j));
+  }
+}
+
+// y = fma(sum, scale, y or 0) + bias; the sums may lie in y itself.
+static void scale_rows(float *y, size_t y_stride, const float *sum, size_t sum_stride, size_t rows, size_t lanes,
+                       const orion_half *scale, bool first, const float *bias) {
+  v16 s = v16_load_half(scale), b = bias ? load_lanes(bias, lanes) : v16_zero();
+  for (size_t r = 0; r < rows; r++) {
+    v16 total = first ? v16_zero() : load_lanes(y + r * y_stride, lanes);
+    total = v16_fma(load_lanes(sum + r * sum_stride, lanes), s, total);
+    if (bias) total = v16_add(total, b);
+    store_lanes(y + r * y_stride, total, lanes);
+  }
+}
+
+// One group over all of K, cut into blocks: unscaled sums wait in y.
+static void one_group_many(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
+                           const orion_panels *w, const float *bias, size_t p0, size_t p1) {
+  _Alignas(64) float block[BLOCK_K * 16];
+  size_t K = w->cols, bytes = orion_quantised_panel_bytes(w->type, K, K);
+  for (size_t k = 0; k < K; k += BLOCK_K) {
+    size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K;
+    for (size_t p = p0; p < p1; p++) {
+      size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
+      widen_group(block, w->type, (const uint8_t *)w->data + p * bytes, k, depth);
+      tile_in in = {x + k, x_stride, 1, block, 0, 16};
+      tile_out out = {y + p * 16, y_stride, lanes, NULL, k > 0};
+      product_block(rows, &in, depth, &out);
+      if (k + depth < K) continue;
+      scale_rows(y + p * 16, y_stride, y + p * 16, y_stride, rows, lanes, w->scale + p * 16, true,
+                 bias ? bias + p * 16 : NULL);
+    }
+  }
+}
+
+// Several groups: the sums of one are made beside y.
+static void groups_many(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                        const float *bias, size_t p0, size_t p1) {
+  _Alignas(64) float block[BLOCK_K * 16], sums[BLOCK_ROWS * 16];
+  size_t group = w->group, groups = w->cols / group, at_once = BLOCK_K / group;
+  size_t bytes = orion_quantised_panel_bytes(w->type, w->cols, group), step = bytes / groups;
+  for (size_t g0 = 0; g0 < groups; g0 += at_once) {
+    size_t g1 = groups - g0 < at_once ? groups : g0 + at_once;
+    for (size_t p = p0; p < p1; p++) {
+      size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
+      for (size_t g = g0; g < g1; g++) {
+        widen_group(block, w->type, (const uint8_t *)w->data + p * bytes + g * step, 0, group);
+        tile_in in = {x + g * group, x_stride, 1, block, 0, 16};
+        tile_out out = {sums, 16, 16, NULL, false};
+        product_block(rows, &in, group, &out);
+        scale_rows(y + p * 16, y_stride, sums, 16, rows, lanes, w->scale + (p * groups + g) * 16, g == 0,
+                   bias && g + 1 == groups ? bias + p * 16 : NULL);
+      }
+    }
+  }
+}
+
+static void linear(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                   const float *bias, size_t p0, size_t p1) {
+  if (w->type != ORION_KERNEL_I8 && w->type != ORION_KERNEL_I4) {
+    linear_plain(y, y_stride, x, x_stride, rows, w, bias, p0, p1);
+  } else if (p0 < p1 && rows <= 2 * QUANTISED_ROWS) {
+    if (rows) quantised_few(y, y_stride, x, x_stride, rows, w, bias, p0, p1);
+  } else {
+    for (size_t r = 0; p0 < p1 && r < rows; r += BLOCK_ROWS) {
+      size_t n = rows - r < BLOCK_ROWS ? rows - r : BLOCK_ROWS;
+      (w->group == w->cols ? one_group_many : groups_many)(y + r * y_stride, y_stride, x + r * x_stride, x_stride, n, w,
+                                                           bias, p0, p1);
+    }
+  }
+}
+
+static void install_quantised(orion_kernels *k) { k->linear = linear; }
+
+#endif

@@ -9,15 +9,17 @@
 #include "ir/data_quantise.h"
 
 #include <math.h>
+#include <string.h>
 
+// By bits: those of magnitudes are ordered as these are, NaN above all.
 static float largest(const float *x, size_t n) {
-  float top = 0;
+  uint32_t top = 0;
   for (size_t i = 0; i < n; i++) {
-    float a = fabsf(x[i]);
-    top = !(a <= top) ? a : top;  // a NaN comes through,
-    if (top != top) break;        // and stays
+    union { float f; uint32_t u; } a = {x[i]};
+    uint32_t magnitude = a.u & 0x7fffffffu;
+    top = magnitude > top ? magnitude : top;
   }
-  return top;
+  return (union { uint32_t u; float f; }){top}.f;
 }
 
 // fp16; where there is anything to scale, not 0.
@@ -27,45 +29,50 @@ static float round_scale(float s, orion_half *out) {
   return orion_half_to_float(*out);
 }
 
-// x / s as an integer within [lo, hi]: adding 1.5 * 2^23 rounds to nearest even. A NaN gives lo.
-static inline float steps(float x, float inverse, float lo, float hi) {
-  float t = x * inverse;
-  t = t > lo ? t : lo;
-  t = t < hi ? t : hi;
-  return (t + 12582912.0f) - 12582912.0f;
+// x / s as an integer within [lo, hi]: adding 1.5 * 2^23 rounds to nearest even, and leaves the integer in the lowest
+// bits. Scales are such that |x / s| is far below 2^22. Bounded as integers, which compilers do without branches; what
+// a NaN gives does not matter, for its scale is one too.
+static inline int32_t steps(float x, float inverse, int32_t lo, int32_t hi) {
+  union { float f; uint32_t u; } sum = {x * inverse + 12582912.0f};
+  int32_t n = (int32_t)(sum.u - 0x4b400000u);
+  n = n > lo ? n : lo;
+  return n < hi ? n : hi;
 }
 
-// Several sums side by side, which the compiler can keep in one register.
-static float squared_error(const float *x, size_t n, float s) {
-  enum { LANES = 8 };
-  float sum[LANES] = {0}, inverse = 1 / s, total = 0;
-  size_t i = 0;
-  for (; i + LANES <= n; i += LANES) {
-    for (size_t j = 0; j < LANES; j++) {
-      float e = x[i + j] - steps(x[i + j], inverse, -8, 7) * s;
-      sum[j] += e * e;
-    }
+enum { CANDIDATES = 8, BLOCK = 32 };
+
+// The squared error of rounding BLOCK elements to multiples of s. Loops of a fixed length, and a sum in halves, are what
+// compilers turn into vector code.
+static float squared_error(const float *x, float s) {
+  float inverse = 1 / s, errors[BLOCK];
+  for (size_t i = 0; i < BLOCK; i++) {
+    float e = x[i] - (float)steps(x[i], inverse, -8, 7) * s;
+    errors[i] = e * e;
   }
-  for (; i < n; i++) {
-    float e = x[i] - steps(x[i], inverse, -8, 7) * s;
-    total += e * e;
-  }
-  for (size_t j = 0; j < LANES; j++) total += sum[j];
-  return total;
+  for (size_t i = 0; i < BLOCK / 2; i++) errors[i] += errors[i + BLOCK / 2];
+  for (size_t i = 0; i < BLOCK / 4; i++) errors[i] += errors[i + BLOCK / 4];
+  float sum = 0;
+  for (size_t i = 0; i < BLOCK / 4; i++) sum += errors[i];
+  return sum;
 }
 
 static orion_half scale_int4(const float *x, size_t n) {
-  static const float steps_to_top[] = {7, 7.4f, 7.8f, 8.2f, 8.7f, 9.3f, 10};
+  static const float steps_to_top[CANDIDATES] = {7, 7.35f, 7.7f, 8, 8.4f, 8.9f, 9.5f, 10.5f};
   float top = largest(x, n), least = INFINITY;
   orion_half best, half;
   float s = round_scale(top / steps_to_top[0], &best);
   if (!(s > 0) || !isfinite(s)) return best;
-  for (size_t i = 0; i < sizeof steps_to_top / sizeof *steps_to_top; i++) {
-    float error = squared_error(x, n, round_scale(top / steps_to_top[i], &half));
-    if (error < least) {
-      least = error;
-      best = half;
-    }
+  float errors[CANDIDATES] = {0};
+  for (size_t i = 0; i < n; i += BLOCK) {
+    float padded[BLOCK] = {0};
+    const float *block = x + i;
+    if (n - i < BLOCK) block = memcpy(padded, x + i, (n - i) * sizeof *x);
+    for (size_t c = 0; c < CANDIDATES; c++) errors[c] += squared_error(block, round_scale(top / steps_to_top[c], &half));
+  }
+  for (size_t c = 0; c < CANDIDATES; c++) {
+    if (!(errors[c] < least)) continue;
+    least = errors[c];
+    round_scale(top / steps_to_top[c], &best);
   }
   return best;
 }
@@ -82,9 +89,11 @@ void orion_quantise_scales(orion_dtype d, const float *x, size_t n, size_t group
 }
 
 void orion_quantise(orion_dtype d, const float *x, size_t n, size_t group, const orion_half *scales, int8_t *out) {
-  float lo = d == ORION_INT4 ? -8 : -127, hi = d == ORION_INT4 ? 7 : 127;
+  int32_t lo = d == ORION_INT4 ? -8 : -127, hi = d == ORION_INT4 ? 7 : 127;
   for (size_t g = 0; g < n; g++) {
     float s = orion_half_to_float(scales[g]), inverse = s != 0 ? 1 / s : 0;
-    for (size_t i = g * group; i < (g + 1) * group; i++) out[i] = (int8_t)steps(x[i], inverse, lo, hi);
+    const float *from = x + g * group;
+    int8_t *to = out + g * group;
+    for (size_t i = 0; i < group; i++) to[i] = (int8_t)steps(from[i], inverse, lo, hi);
   }
 }

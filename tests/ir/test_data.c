@@ -34,6 +34,8 @@ static double element(const orion_data *x, size_t r, size_t c) {
         if (r < x->sources[i]->rows) return element(x->sources[i], r, c);
         r -= x->sources[i]->rows;
       }
+    case ORION_DATA_QUANTISE:
+    case ORION_DATA_SCALES: break;  // not by elements: tested on their own
     case ORION_DATA_PAD: return r < s->rows && c < s->cols ? element(s, r, c) : 0;
   }
   return NAN;
@@ -161,6 +163,83 @@ static void read_some(void *ctx, size_t begin, size_t end, int worker) {
   free(out);
 }
 
+// What rounding a group to multiples of s loses, q within [lo, hi].
+static double rounding_loss(const float *x, size_t n, double s, double lo, double hi) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) {
+    double q = s > 0 ? fmax(lo, fmin(hi, nearbyint(x[i] / s))) : 0, e = x[i] - q * s;
+    sum += e * e;
+  }
+  return sum;
+}
+
+static void check_quantised(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, size_t group, orion_rng *r) {
+  orion_error err = {0};
+  void *bytes;
+  const orion_data *x = orion_data_new(s, ORION_FP32, rows, cols, &bytes), *scales, *again;
+  float *v = bytes;
+  for (size_t i = 0; i < rows * cols; i++) {
+    double spread = (i / group) % 5 == 3 ? 0 : (i / group) % 5 == 4 ? 1e-6 : 3;  // groups of zeros, and of next to nothing
+    v[i] = (float)(((double)orion_rng_u32(r) / 0x1p32 - 0.5) * spread);
+  }
+  const orion_data *q = orion_data_quantise(s, x, d, group, &scales);
+  assert_non_null(q);
+  assert_ptr_equal(q, orion_data_quantise(s, x, d, group, &again));
+  assert_ptr_equal(scales, again);
+  size_t groups = cols / group, n = rows * cols;
+  int8_t *ints = malloc(n), *together = malloc(n), *turned = malloc(n), *packed = calloc(n, 1);
+  float *s1 = malloc(rows * groups * sizeof *s1);
+  uint16_t *s2 = malloc(rows * groups * sizeof *s2);
+  assert_ok(orion_data_read(q, ORION_INT8, 0, rows, ints, &err), &err);
+  assert_ok(orion_data_read(q, d, 0, rows, packed, &err), &err);
+  assert_ok(orion_data_read(scales, ORION_FP32, 0, rows, s1, &err), &err);
+  assert_ok(orion_data_read_quantised(q, scales, 0, rows, together, s2, &err), &err);
+  assert_memory_equal(ints, together, n);
+  assert_ok(orion_data_read(orion_data_transpose(s, q), ORION_INT8, 0, cols, turned, &err), &err);
+  double lo = d == ORION_INT4 ? -8 : -127, hi = d == ORION_INT4 ? 7 : 127;
+  for (size_t i = 0; i < n; i++) {
+    assert_in_range(ints[i] + 128, 128 + (int)lo, 128 + (int)hi);
+    assert_int_equal(orion_load_int(d, packed, i), ints[i]);
+    assert_int_equal(turned[i % cols * rows + i / cols], ints[i]);
+  }
+  for (size_t g = 0; g < rows * groups; g++) {
+    assert_true(s1[g] == orion_half_to_float(s2[g]));
+    double got = 0, top = 0;
+    for (size_t i = g * group; i < (g + 1) * group; i++) {
+      top = fmax(top, fabs((double)v[i]));
+      double e = v[i] - (double)ints[i] * s1[g];
+      got += e * e;
+      if (d == ORION_INT8) assert_true(fabs(e) <= 0.502 * s1[g] + 127 * 0x1p-25);
+    }
+    double plain = orion_half_to_float(orion_float_to_half((float)(top / hi)));
+    assert_true((s1[g] > 0) == (top > 0));
+    assert_true(got <= rounding_loss(v + g * group, group, plain, lo, hi) * 1.0001 + 1e-12);
+  }
+  free(ints), free(together), free(turned), free(packed), free(s1), free(s2);
+}
+
+static void test_quantised_matrices_are_near_and_never_worse_than_plain_rounding(void **state) {
+  orion_error err = {0};
+  orion_rng r;
+  orion_rng_seed(&r, 11, 0);
+  orion_data_store *s;
+  assert_ok(orion_data_store_create(NULL, &s, &err), &err);
+  static const size_t shapes[][3] = {{1, 1, 1}, {5, 32, 32}, {33, 172, 43}, {70, 96, 32}, {3, 1000, 1000}, {64, 64, 16}};
+  for (size_t i = 0; i < 6; i++) {
+    check_quantised(s, ORION_INT8, shapes[i][0], shapes[i][1], shapes[i][2], &r);
+    check_quantised(s, ORION_INT4, shapes[i][0], shapes[i][1], shapes[i][2], &r);
+  }
+  static const float sick[4][4] = {{1, NAN, 2, 3}, {1, INFINITY, 2, 3}, {1, 2, 3, 4}, {0, 0, 0, 0}};
+  for (int i = 0; i < 2; i++) {
+    const orion_data *scales, *x = orion_data_borrow(s, ORION_FP32, 4, 4, sick, "sick");
+    assert_non_null(orion_data_quantise(s, x, i ? ORION_INT8 : ORION_INT4, 4, &scales));
+    float got[4];
+    assert_ok(orion_data_read(scales, ORION_FP32, 0, 4, got, &err), &err);
+    assert_true(isnan(got[0]) && isinf(got[1]) && isfinite(got[2]) && got[3] == 0);
+  }
+  orion_data_store_release(s);
+}
+
 static void test_threads_may_read_together(void **state) {
   orion_error err = {0};
   orion_data_store *s;
@@ -187,6 +266,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_random_expressions_read_as_evaluated_plainly),
       cmocka_unit_test(test_equal_nodes_are_one),
+      cmocka_unit_test(test_quantised_matrices_are_near_and_never_worse_than_plain_rounding),
       cmocka_unit_test(test_threads_may_read_together),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

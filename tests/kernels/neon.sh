@@ -14,7 +14,7 @@ flags="$flags -I$root/src -I$root/include"
 kernels=$root/src/device/cpu/kernels
 build() { "$cc" $flags "$@"; }
 # Portable code fuses here anyway, so it stands for the fused reference too.
-build -DTEST_PLAIN -static "$root/tests/kernels/test_kernels.c" "$kernels/kernels.c" "$kernels/level_neon.c" \
+build -DTEST_PLAIN -static "$root/tests/kernels/test_kernels.c" "$kernels/kernels.c" "$kernels/pack_quantised.c" "$kernels/level_neon.c" \
   "$kernels/level_portable.c" "$root/src/base/cpu.c" -lm \
   -Wl,--defsym=orion_kernels_install_portable_fused=orion_kernels_install_portable -o "$out/test"
 exec qemu-aarch64 "$out/test" neon

@@ -585,7 +585,7 @@ static array packed(const orion_kernels *level, orion_kernel_type type, const ar
       level->pack(p.data, type, N, K, floats(&source) + r * row + c0 * col, ORION_KERNEL_F32, row, col, r, r1, c0, c1);
     }
   }
-  orion_panels w = {p.data, type, N, K};
+  orion_panels w = {.data = p.data, .type = type, .rows = N, .cols = K};
   array got = array_make(K * 4);
   for (size_t n = 0; n < N; n += 5) {
     level->unpack_row(floats(&got), &w, n);
@@ -605,7 +605,7 @@ static void linear_one(const orion_kernels *level, orion_kernel_type type, size_
   array x = random_floats((T - 1) * xs + K, -1.0f, 1.0f), values = random_floats(N * K, -1.0f, 1.0f), bias = random_floats(N, -1.0f, 1.0f);
   array exact = stored(type, &values), w = packed(level, type, &values, N, K, (T + N) % 2);
   array y = array_make(((T - 1) * ys + N) * 4), one = array_make(N * 4), want = array_make(y.size);
-  orion_panels panels = {w.data, type, N, K};
+  orion_panels panels = {.data = w.data, .type = type, .rows = N, .cols = K};
   const float *b = K % 2 ? floats(&bias) : NULL;
   size_t count = orion_panel_count(N), middle = count / 2;
   level->linear(floats(&y), ys, floats(&x), xs, T, &panels, b, middle, count);
@@ -644,6 +644,64 @@ static void linears(const orion_kernels *level) {
       for (int type = ORION_KERNEL_F32; type <= ORION_KERNEL_F16; type++) {
         for (size_t k = (t + n) % 2; k < 8; k += rows[t] > 30 ? 4 : 2)
           linear_one(level, (orion_kernel_type)type, rows[t], widths[n], depths[k]);
+      }
+    }
+  }
+}
+
+// Integers with scales, [N,K] in groups. Every row alone must give the bits it has among T, whichever way those are done.
+static void quantised_one(const orion_kernels *level, orion_kernel_type type, size_t group, size_t T, size_t N, size_t K) {
+  size_t xs = K + 3, ys = N + 5, groups = K / group, count = orion_panel_count(N), middle = count / 2;
+  array x = random_floats((T - 1) * xs + K, -1.0f, 1.0f), bias = random_floats(N, -1.0f, 1.0f);
+  array q = array_make(N * K), scale = array_make(N * groups * 2);
+  array data = array_make(count * orion_quantised_panel_bytes(type, K, group));
+  array packed_scale = array_make(orion_panel_scales(N, K, group) * 2);
+  array y = array_make(((T - 1) * ys + N) * 4), one = array_make(N * 4), want = array_make(y.size);
+  int range = type == ORION_KERNEL_I8 ? 256 : 16;
+  for (size_t i = 0; i < N * K; i++) q.data[i] = (unsigned char)((int)(noise() % (uint32_t)range) - range / 2);
+  for (size_t i = 0; i < N * groups; i++) halves(&scale)[i] = orion_float_to_half(uniform(0.001f, 0.01f));
+  orion_panels w = {data.data, type, N, K, halves(&packed_scale), group};
+  size_t cut = N > 32 ? 32 : 0;
+  orion_panels_pack_quantised(&w, (const int8_t *)q.data + cut * K, halves(&scale) + cut * groups, cut, N);
+  if (cut) orion_panels_pack_quantised(&w, (const int8_t *)q.data, halves(&scale), 0, cut);
+  const float *b = K % 2 ? floats(&bias) : NULL;
+  level->linear(floats(&y), ys, floats(&x), xs, T, &w, b, middle, count);
+  level->linear(floats(&y), ys, floats(&x), xs, T, &w, b, 0, middle);
+  for (size_t t = 0; t < T; t++) {
+    for (size_t n = 0; n < N; n++) {
+      double sum = b ? (double)b[n] : 0.0, magnitude = b ? 1.0 : 0.0;
+      for (size_t k = 0; k < K; k++) {
+        double s = (double)orion_half_to_float(halves(&scale)[n * groups + k / group]);
+        double v = (double)floats(&x)[t * xs + k] * (double)((const int8_t *)q.data)[n * K + k] * s;
+        sum += v;
+        magnitude += fabs(v);
+      }
+      double got = (double)floats(&y)[t * ys + n];
+      CHECK(fabs(got - sum) <= magnitude * 0x1p-20, "int%d T %zu N %zu K %zu group %zu at %zu, %zu: %.9g, should be %.9g",
+            type == ORION_KERNEL_I8 ? 8 : 4, T, N, K, group, t, n, got, sum);
+    }
+    if (t + 1 < T) CHECK(*(y.data + (t * ys + N) * 4) == 0xEE, "linear writes between rows");
+    level->linear(floats(&one), N, floats(&x) + t * xs, xs, 1, &w, b, 0, count);
+    CHECK(memcmp(one.data, floats(&y) + t * ys, N * 4) == 0, "quantised T %zu N %zu K %zu: row %zu depends on the others", T, N,
+          K, t);
+  }
+  if (same_bits_promised(level)) {
+    memset(want.data, 0xEE, want.size);
+    fused->linear(floats(&want), ys, floats(&x), xs, T, &w, b, 0, count);
+    CHECK(memcmp(want.data, y.data, y.size) == 0, "quantised T %zu N %zu K %zu group %zu: other bits", T, N, K, group);
+  }
+  array *all[] = {&x, &bias, &q, &scale, &data, &packed_scale, &y, &one, &want};
+  for (size_t i = 0; i < 9; i++) array_free(level, all[i]);
+}
+
+static void quantised(const orion_kernels *level) {
+  static const size_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 29, 200}, widths[] = {1, 15, 16, 17, 48, 100};
+  static const size_t depths[][2] = {{1, 1}, {31, 31}, {64, 32}, {86, 43}, {96, 16}, {257, 257}, {600, 600}, {512, 256}, {600, 60}};
+  for (size_t t = 0; t < 11; t++) {
+    for (size_t n = rows[t] > 30 ? 5 : t % 2; n < 6; n += 2) {
+      for (size_t k = 0; k < 9; k += rows[t] > 30 ? 2 : 1) {
+        quantised_one(level, ORION_KERNEL_I8, depths[k][1], rows[t], widths[n], depths[k][0]);
+        quantised_one(level, ORION_KERNEL_I4, depths[k][1], rows[t], widths[n], depths[k][0]);
       }
     }
   }
@@ -762,6 +820,7 @@ static const struct { const char *name; void (*run)(const orion_kernels *level);
   {"conversions", conversions},
   {"transposes and strided copies", copies},
   {"linear over packed weights; rows do not depend on each other", linears},
+  {"linear over quantised weights; rows do not depend on each other", quantised},
   {"matmul with any operand transposed", matmuls},
   {"attention", attentions},
 };

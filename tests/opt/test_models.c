@@ -50,7 +50,7 @@ static outputs run(const orion_model *m, const orion_target *target, const orion
   orion_runner *r;
   assert_ok(orion_model_graph(m, spec, &graph, &err), &err);
   const orion_opt_options o = {.passes = passes};
-  const orion_lower_options lower = {target, &o};
+  const orion_lower_options lower = {.target = target, .passes = &o};
   assert_ok(orion_lower(graph, &lower, &plan, &err), &err);
   for (size_t i = 0; i < plan->n_parts; i++) {
     ORION_EACH_OP(plan->parts[i].program->functions[0], id) {

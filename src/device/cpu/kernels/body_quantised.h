@@ -7,13 +7,14 @@
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 
-// Element i (0..7) of the words of sixteen rows.
-INLINE v16 v16_nibbles(v16i words, int i) { return i16_to_float(i16_sra(i16_shl(words, 28 - 4 * i), 28)); }
-INLINE v16i load_words(const uint8_t *p) {
-  v16i r;
-  memcpy(&r, p, sizeof r);
-  return r;
+// The integers at bit `at` (0, 4, 8 or 12) of sixteen words, as floats. The four bits become the low digits of a float
+// whose last place is worth 1 there; what comes with them is taken off again. Exact, and faster than to convert.
+INLINE v16 v16_nibbles(v16i words, int at) {
+  const int32_t mask = 15 << at, exponent = (127 + 23 - at) << 23;
+  const float offset = (float)((1 << (23 - at)) + 8);
+  return v16_sub(v16_of(i16_or(i16_and(words, i16_set(mask)), i16_set(exponent))), v16_set(offset));
 }
+INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
 
 typedef struct quantised_in {
   const float *a;           // rows `row` apart
@@ -24,7 +25,7 @@ typedef struct quantised_in {
   size_t group, groups;
 } quantised_in;
 
-// R rows, C panels (constants). x: a[0] of the group; w: the panel's integers of the group.
+// One group: a at its first element, w at its integers in the first panel. R rows, C panels (constants at every call).
 INLINE void sum_group_i8(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
   for (size_t k = 0; k < in->group; k++) {
     v16 b[4];
@@ -39,34 +40,47 @@ INLINE void sum_group_i8(const int R, const int C, v16 *sum, const quantised_in 
   }
 }
 
+// The elements at bit `at` of the words of C panels; a is at the element that these stand for.
 INLINE void add_nibbles(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const v16i *words,
-                        int i) {
+                        int at) {
 #pragma GCC unroll 4
   for (int c = 0; c < C; c++) {
-    v16 b = v16_nibbles(words[c], i);
+    v16 b = v16_nibbles(words[c], at);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row + (size_t)i]), b, sum[r * C + c]);
+    for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row]), b, sum[r * C + c]);
   }
 }
 
 INLINE void sum_group_i4(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
-  for (size_t k = 0; k < in->group; k += 8, w += 64) {
+  size_t left = in->group;
+  for (; left; w += 64) {
     v16i words[4];
 #pragma GCC unroll 4
     for (int c = 0; c < C; c++) words[c] = load_words(w + (size_t)c * in->panel);
-    if (in->group - k >= 8) {
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; i++) add_nibbles(R, C, sum, in, a + k, words, i);
-    } else {
-#pragma GCC unroll 1
-      for (int i = 0; i < (int)(in->group - k); i++) add_nibbles(R, C, sum, in, a + k, words, i);
+    if (left >= 8) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) add_nibbles(R, C, sum, in, a + i, words, i * 4);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; c++) words[c] = i16_sra(words[c], 16);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) add_nibbles(R, C, sum, in, a + 4 + i, words, i * 4);
+      a += 8;
+      left -= 8;
+      continue;
     }
+#pragma GCC unroll 1
+    for (; left; left--, a++) {
+      add_nibbles(R, C, sum, in, a, words, 0);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; c++) words[c] = i16_sra(words[c], 4);
+    }
+    return;
   }
 }
 
 INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, const quantised_in *in, const tile_out *out) {
   v16 total[TILE_MOST], sum[TILE_MOST];
-  const size_t step = type == ORION_KERNEL_I8 ? in->group * 16 : (in->group + 7) / 8 * 64;
+  const size_t step = orion_quantised_panel_bytes(type, in->group, in->group);
 #pragma GCC unroll 16
   for (int i = 0; i < R * C; i++) total[i] = v16_zero();
   for (size_t g = 0; g < in->groups; g++) {
@@ -136,11 +150,12 @@ static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from,
     for (size_t i = 0; i < depth; i++) v16_store(dst + i * 16, v16_load_i8((const int8_t *)from + (k + i) * 16));
     return;
   }
-  for (size_t i = 0; i < depth; i += 8) {
-    v16i words = load_words(from + (k + i) / 8 * 64);
-    int n = depth - i < 8 ? (int)(depth - i) : 8;
-#pragma GCC unroll 1
-    for (int j = 0; j < n; j++) v16_store(dst + (i + (size_t)j) * 16, v16_nibbles(words, j));
+  for (from += k / 8 * 64; depth; from += 64) {
+    v16i words = load_words(from);
+    for (int half = 0; half < 2; half++, words = i16_sra(words, 16)) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4 && depth; i++, depth--, dst += 16) v16_store(dst, v16_nibbles(words, i * 4));
+    }
   }
 }
 

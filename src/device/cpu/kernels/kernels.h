@@ -35,9 +35,9 @@ static inline size_t orion_kernel_type_size(orion_kernel_type t) { return t == O
 //
 // Quantised: W[n][k] = q[n][k] * scale[n][k / group], group dividing K. In panel p
 //   I8  q of row 16p + j at byte k * 16 + j
-//   I4  groups one after another; each has a 32-bit word a row for eight k, the first in the lowest four bits:
-//       word (i / 8) * 16 + j of the group, bits 4 (i % 8), for its element i. A group starts a word of its own.
-// and the scales, halves, at (p * (K / group) + g) * 16 + j of an array of their own.
+//   I4  groups come one after another; a 32-bit word holds eight neighbouring k of a row as q + 8, the first in its
+//       lowest bits; each group starts a word of its own; word w of a group, of row 16p + j, is at w * 16 + j
+// The scales, halves, are an array of their own: at (p * (K / group) + g) * 16 + j.
 enum { ORION_PANEL_ROWS = 16 };
 
 typedef struct orion_panels {

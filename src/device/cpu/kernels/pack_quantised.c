@@ -3,24 +3,33 @@
 
 #include "device/cpu/kernels/kernels.h"
 
-// The `rows` (1..16) rows of one panel; q and scale are at its first row. Rows past them become zero.
+// Up to eight elements as one word.
+static uint32_t word_of(const int8_t *q, size_t n) {
+  uint32_t word = 0;
+  for (size_t i = 0; i < 8 && i < n; i++) word |= (uint32_t)((q[i] & 15) ^ 8) << (4 * i);
+  return word;
+}
+
+// The `rows` (1..16) rows of one panel; q and scale are at its first row. Rows past them get scales of zero.
 static void pack_panel(const orion_panels *w, uint8_t *panel, orion_half *panel_scale, const int8_t *q,
                        const orion_half *scale, size_t rows) {
-  size_t K = w->cols, group = w->group, groups = K / group, words = (group + 7) / 8;
-  memset(panel, 0, orion_quantised_panel_bytes(w->type, K, group));
-  memset(panel_scale, 0, groups * ORION_PANEL_ROWS * sizeof *panel_scale);
-  for (size_t j = 0; j < rows; j++) {
-    const int8_t *row = q + j * K;
-    for (size_t g = 0; g < groups; g++) panel_scale[g * ORION_PANEL_ROWS + j] = scale[j * groups + g];
-    if (w->type == ORION_KERNEL_I8) {
-      for (size_t k = 0; k < K; k++) panel[k * ORION_PANEL_ROWS + j] = (uint8_t)row[k];
-      continue;
+  size_t K = w->cols, groups = K / w->group;
+  for (size_t g = 0; g < groups; g++) {
+    for (size_t j = 0; j < ORION_PANEL_ROWS; j++) {
+      panel_scale[g * ORION_PANEL_ROWS + j] = j < rows ? scale[j * groups + g] : 0;
     }
-    for (size_t g = 0; g < groups; g++) {
-      for (size_t i = 0; i < group; i += 8) {
-        uint32_t word = 0;
-        for (size_t b = 0; b < 8 && i + b < group; b++) word |= ((uint32_t)row[g * group + i + b] & 15) << (4 * b);
-        memcpy(panel + ((g * words + i / 8) * ORION_PANEL_ROWS + j) * 4, &word, 4);
+  }
+  if (w->type == ORION_KERNEL_I8) {
+    for (size_t k = 0; k < K; k++, panel += ORION_PANEL_ROWS) {
+      for (size_t j = 0; j < ORION_PANEL_ROWS; j++) panel[j] = j < rows ? (uint8_t)q[j * K + k] : 0;
+    }
+    return;
+  }
+  for (size_t g = 0; g < groups; g++) {
+    for (size_t i = 0; i < w->group; i += 8) {
+      for (size_t j = 0; j < ORION_PANEL_ROWS; j++, panel += 4) {
+        uint32_t word = j < rows ? word_of(q + j * K + g * w->group + i, w->group - i) : 0;
+        memcpy(panel, &word, sizeof word);
       }
     }
   }

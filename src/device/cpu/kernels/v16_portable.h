@@ -141,14 +141,9 @@ INLINE float v16_sum(v16 x) {
   return (r[0] + r[2]) + (r[1] + r[3]);
 }
 INLINE v16 v16_load_i8(const int8_t *p) {
-  v16 r;
-#define BYTES(l, i) r.l = (f4){(float)p[i], (float)p[(i) + 1], (float)p[(i) + 2], (float)p[(i) + 3]}
-  BYTES(a, 0);
-  BYTES(b, 4);
-  BYTES(c, 8);
-  BYTES(d, 12);
-#undef BYTES
-  return r;
+  float r[16];
+  for (int i = 0; i < 16; i++) r[i] = (float)p[i];
+  return v16_load(r);
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   float r[16];

@@ -41,6 +41,12 @@ static orion_op_id matrix_const(const orion_function *f, orion_ref ref) {
   return ORION_NONE;
 }
 
+// Integers are made of the weights as the model has them, not of a copy rounded to fp16.
+static const orion_data *before_rounding(const orion_data *x) {
+  while (x->kind == ORION_DATA_CAST && orion_dtype_is_float(x->sources[0]->dtype)) x = x->sources[0];
+  return x;
+}
+
 static orion_status quantise_const(lowering *l, orion_op_id id, orion_dtype dtype, orion_error *err) {
   orion_function *f = l->to;
   orion_value_id v = f->ops[id].results[0];
@@ -51,7 +57,7 @@ static orion_status quantise_const(lowering *l, orion_op_id id, orion_dtype dtyp
   for (int i = 0; i < rank; i++) dims[i] = blocks[i] = val->type->dims[i];
   size_t cols = val->data->cols, group = dtype == ORION_INT8 || l->target->ane ? cols : group_of(cols);
   blocks[1] = (int64_t)(cols / group);
-  const orion_data *scales, *q = orion_data_quantise(l->program->data, val->data, dtype, group, &scales);
+  const orion_data *scales, *q = orion_data_quantise(l->program->data, before_rounding(val->data), dtype, group, &scales);
   if (!q) return ORION_OOM(err, "weights");
   const char *name = f->values[v].name;
   orion_builder *b = &l->b;

@@ -45,7 +45,7 @@ static orion_status create(const orion_kernels *k, orion_kernel_type type, shape
   p->y_size = rows * p->panels * ORION_PANEL_ROWS;
   unsigned char *data = orion_alloc_aligned(NULL, p->data_size, ORION_ALIGN_CACHE);
   float *row = orion_alloc(NULL, K, sizeof *row);
-  p->w = (orion_panels){data, type, p->panels * ORION_PANEL_ROWS, K};
+  p->w = (orion_panels){.data = data, .type = type, .rows = p->panels * ORION_PANEL_ROWS, .cols = K};
   p->x = orion_alloc(NULL, p->x_size, sizeof *p->x);
   p->y = orion_alloc_zero(NULL, p->y_size, sizeof *p->y);
   bool ok = data && row && p->x && p->y;

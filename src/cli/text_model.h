@@ -21,7 +21,7 @@ typedef struct text_model {
   {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},                    \
   {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},         \
   {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},                                  \
-  {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},                                              \
+  {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},                               \
   {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},                  \
   {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; \"\" for none", false}
 

@@ -174,12 +174,14 @@ static orion_status check_options(orion_session *s, const orion_session_options 
   if (!s->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
   const char *weights = o->weights ? o->weights : "fp16";
   s->quantise = strcmp(weights, "int8") == 0 ? ORION_INT8 : strcmp(weights, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
-  s->weights = strcmp(weights, "fp32") == 0                      ? ORION_FP32
-               : s->quantise || strcmp(weights, "fp16") == 0 ? ORION_FP16
-                                                                 : ORION_DTYPE_NONE;
-  if (!s->weights) return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is none of fp32, fp16, int8 and int4", weights);
+  bool half = s->quantise || strcmp(weights, "fp16") == 0;
+  s->weights = half ? ORION_FP16 : strcmp(weights, "fp32") == 0 ? ORION_FP32 : ORION_DTYPE_NONE;
+  if (!s->weights) {
+    return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is none of fp32, fp16, int8 and int4", weights);
+  }
   if (s->target->ane && s->weights != ORION_FP16) {
-    return ORION_FAIL(err, ORION_INVALID, "weights: programs for %s are fp16, int8 or int4 (leave the option out)", target);
+    return ORION_FAIL(err, ORION_INVALID, "weights: programs for %s are fp16, int8 or int4 (leave the option out)",
+                      target);
   }
   if (o->passes && !(s->passes = orion_arena_strdup(&s->arena, o->passes))) return ORION_OOM(err, "session");
   s->cache_rows = round_up(s->context, s->target->width_multiple);

@@ -1,6 +1,7 @@
 // From a model graph (composites, every value [T, C]) to programs that a target takes, and the map between the two.
 //
-//   graph -> open composites in the target's layout -> passes -> quantise -> cut into parts within the limits -> name inputs/outputs
+//   graph -> open composites in the target's layout -> passes -> quantise -> cut into parts within the limits ->
+//   name inputs and outputs
 //
 // cpu: one program, [T, C] row-major, `linear`, attention as scaled_dot_product_attention over [heads, T, n].
 // ANE: fp16, [1, C, 1, T], linear layers as 1x1 convolutions, attention spelled out, norms scaled so that nothing
@@ -49,7 +50,7 @@ typedef struct orion_plan {
 typedef struct orion_lower_options {
   const orion_target *target;
   const orion_opt_options *passes;  // NULL: the target's pipeline
-  orion_dtype quantise;             // ORION_INT8 or ORION_INT4: matrices kept in it, with scales; NONE: as the graph has them
+  orion_dtype quantise;             // ORION_INT8, ORION_INT4: matrices in it, with scales; NONE: as the graph has them
 } orion_lower_options;
 
 // `graph` is left as it is; the plan shares its constants and may outlive it. Inputs that nothing uses have no port.

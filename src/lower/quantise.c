@@ -57,7 +57,8 @@ static orion_status quantise_const(lowering *l, orion_op_id id, orion_dtype dtyp
   for (int i = 0; i < rank; i++) dims[i] = blocks[i] = val->type->dims[i];
   size_t cols = val->data->cols, group = dtype == ORION_INT8 || l->target->ane ? cols : group_of(cols);
   blocks[1] = (int64_t)(cols / group);
-  const orion_data *scales, *q = orion_data_quantise(l->program->data, before_rounding(val->data), dtype, group, &scales);
+  const orion_data *scales, *exact = before_rounding(val->data);
+  const orion_data *q = orion_data_quantise(l->program->data, exact, dtype, group, &scales);
   if (!q) return ORION_OOM(err, "weights");
   const char *name = f->values[v].name;
   orion_builder *b = &l->b;

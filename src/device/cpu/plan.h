@@ -103,7 +103,8 @@ typedef struct orion_cpu_weight_key {
 
 static inline bool orion_cpu_weight_key_equal(const orion_cpu_weight_key *a, const orion_cpu_weight_key *b) {
   return a->data == b->data && a->format == b->format && a->dtype == b->dtype && a->transposed == b->transposed &&
-         a->rows == b->rows && a->cols == b->cols && a->first == b->first && a->scales == b->scales && a->block == b->block;
+         a->rows == b->rows && a->cols == b->cols && a->first == b->first && a->scales == b->scales &&
+         a->block == b->block;
 }
 
 typedef struct orion_cpu_plan {

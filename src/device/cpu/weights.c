@@ -218,13 +218,14 @@ static size_t quantised_bytes(const orion_cpu_weight_key *key) {
 static void quantised_piece(void *ctx, size_t begin, size_t end, int worker) {
   quantised_read *r = ctx;
   size_t blocks = r->key->cols / r->key->block, row = r->key->cols + blocks * sizeof(orion_half);
-  size_t r0 = begin * ORION_PANEL_ROWS, r1 = end * ORION_PANEL_ROWS < r->key->rows ? end * ORION_PANEL_ROWS : r->key->rows;
+  size_t r0 = begin * ORION_PANEL_ROWS, r1 = end * ORION_PANEL_ROWS;
+  if (r1 > r->key->rows) r1 = r->key->rows;
   size_t bytes = (r1 - r0) * row;
   orion_half *scales = orion_alloc_aligned(r->w->allocator, bytes, ORION_ALIGN_CACHE);
   int8_t *q = (int8_t *)scales + (r1 - r0) * blocks * sizeof(orion_half);
   orion_error ignored;
-  orion_status status = scales ? orion_data_read_quantised(r->key->data, r->key->scales, r0, r1 - r0, q, scales, &ignored)
-                               : ORION_NO_MEMORY;
+  orion_status status = ORION_NO_MEMORY;
+  if (scales) status = orion_data_read_quantised(r->key->data, r->key->scales, r0, r1 - r0, q, scales, &ignored);
   if (status == ORION_OK) {
     orion_panels_pack_quantised(&r->to, q, scales, r0, r1);
   } else {

@@ -78,7 +78,8 @@ INLINE void sum_group_i4(const int R, const int C, v16 *sum, const quantised_in 
   }
 }
 
-INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, const quantised_in *in, const tile_out *out) {
+INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, const quantised_in *in,
+                           const tile_out *out) {
   v16 total[TILE_MOST], sum[TILE_MOST];
   const size_t step = orion_quantised_panel_bytes(type, in->group, in->group);
 #pragma GCC unroll 16

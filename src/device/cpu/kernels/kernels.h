@@ -64,7 +64,8 @@ static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) 
 }
 // Packs rows [r0, r1), whole panels but for the matrix's last one, into quantised panels. q: row r0 on, one byte each;
 // scale: halves [rows, K / group] from row r0 on. Different panels may be packed at once.
-void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0, size_t r1);
+void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0,
+                                 size_t r1);
 
 // ---- Attention ----
 // A run of keys and values. Two of them let a cache and the new tokens be read without joining them first.

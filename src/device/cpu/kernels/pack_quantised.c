@@ -35,7 +35,8 @@ static void pack_panel(const orion_panels *w, uint8_t *panel, orion_half *panel_
   }
 }
 
-void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0, size_t r1) {
+void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0,
+                                 size_t r1) {
   size_t groups = to->cols / to->group, bytes = orion_quantised_panel_bytes(to->type, to->cols, to->group);
   for (size_t r = r0; r < r1; r += ORION_PANEL_ROWS) {
     size_t p = r / ORION_PANEL_ROWS, rows = r1 - r < ORION_PANEL_ROWS ? r1 - r : ORION_PANEL_ROWS;

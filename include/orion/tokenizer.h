@@ -139,6 +139,15 @@ ORION_API orion_status orion_token_decode(const orion_allocator *allocator, cons
                                           size_t *out_size, orion_error *err);
 ORION_API void orion_token_text_free(const orion_allocator *allocator, char *text, size_t size);
 
+/// Learns a byte-level BPE vocabulary of at most `vocab_size` tokens (257 and up) from `size` bytes of UTF-8 and writes
+/// vocab.json, merges.txt and tokenizer_config.json into the directory `dir`, which it makes. Id 0 is "<|endoftext|>",
+/// which parts documents in the text; then come the 256 bytes, then merges; fewer than asked where no pair is left that
+/// occurs twice. Pieces are cut by GPT-2's pattern. The same text always gives the same files. `out_vocab_size` may be
+/// NULL. Fails with ORION_INVALID (vocab_size), ORION_FORMAT (no UTF-8), ORION_IO, ORION_NO_MEMORY.
+ORION_API orion_status orion_tokenizer_learn(const orion_allocator *allocator, const char *text, size_t size,
+                                             int32_t vocab_size, const char *dir, int32_t *out_vocab_size,
+                                             orion_error *err);
+
 #ifdef __cplusplus
 }
 #endif

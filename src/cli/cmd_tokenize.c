@@ -1,4 +1,4 @@
-// orion tokenize: text to ids and back, and token files for training.
+// orion tokenize: text to ids and back, token files for training, and vocabularies learnt from text.
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +14,7 @@ static const cli_option options[] = {
     {"bos", 0, CLI_FLAG, NULL, "begin token first", false},
     {"no-special", 0, CLI_FLAG, NULL, "special tokens in the text are plain text", false},
     {"to", 0, CLI_TEXT, "FILE.bin", "write the ids as little-endian uint16 (uint32 above 65,536 tokens)", false},
+    {"learn", 0, CLI_INT, "N", "learn a byte-level BPE vocabulary of N tokens from the text; --to DIR takes it", false},
     {0},
 };
 
@@ -90,7 +91,27 @@ static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_er
   return status;
 }
 
+// vocab.json and merges.txt of what -f or standard input says.
+static orion_status learn(const cli_args *a, orion_error *err) {
+  const char *dir = cli_text(a, "to", NULL);
+  int64_t n = cli_int(a, "learn", 0);
+  if (!dir) return CLI_USAGE(err, "tokenize: --learn N wants --to DIR for the vocabulary");
+  if (a->n_rest) return CLI_USAGE(err, "tokenize: --learn N wants -f FILE with the text to learn from");
+  if (n < 257 || n > INT32_MAX) return CLI_USAGE(err, "tokenize: --learn %lld (want 257 or more)", (long long)n);
+  char *text;
+  size_t size;
+  int32_t vocab;
+  ORION_TRY(cli_read_text(cli_text(a, "file", "-"), &text, &size, err));
+  orion_status status = orion_tokenizer_learn(NULL, text, size, (int32_t)n, dir, &vocab, err);
+  orion_free(NULL, text, size + 1, 1);
+  if (status != ORION_OK) return status;
+  if (a->json) cli_print_json(json_pack("{s:i, s:s}", "vocab", (int)vocab, "dir", dir));
+  if (!a->json) printf("%d tokens\n", vocab);
+  return ORION_OK;
+}
+
 static orion_status run(const cli_args *a, orion_error *err) {
+  if (cli_flag(a, "learn")) return learn(a, err);
   const char *path = cli_text(a, "tokenizer", cli_text(a, "model", NULL)), *ids = cli_text(a, "decode", NULL);
   if (!path) return CLI_USAGE(err, "tokenize: -m MODEL is missing");
   orion_tokenizer *t;

@@ -379,6 +379,19 @@ static void failing_allocations_are_reported(void **state) {
   }
 }
 
+static orion_status learn_words(void *dir, const orion_allocator *a, orion_error *err) {
+  static const char text[] = "low lower lowest<|endoftext|>new newer newest wider widest low lower";
+  return orion_tokenizer_learn(a, text, sizeof text - 1, 280, dir, NULL, err);
+}
+
+static void learning_reports_failing_allocations(void **state) {
+  (void)state;
+  char dir[TEST_PATH_MAX];
+  test_temp_dir_create(dir, sizeof dir);
+  test_sweep_allocations(learn_words, dir, 100);
+  test_temp_dir_remove(dir);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(merges_go_by_rank_not_by_length), cmocka_unit_test(special_tokens_only_on_request),
@@ -386,6 +399,7 @@ int main(void) {
       cmocka_unit_test(characters_normalise_and_fall_back), cmocka_unit_test(sentencepiece_merges_by_score),
       cmocka_unit_test(unigram_takes_the_best_path),     cmocka_unit_test(llama2c_reads_to_the_end),
       cmocka_unit_test(faults_are_named),                cmocka_unit_test(failing_allocations_are_reported),
+      cmocka_unit_test(learning_reports_failing_allocations),
   };
   return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }

@@ -14,6 +14,8 @@ typedef struct orion_device_options {  // from "name:family,key=value,..."
   const char *keys[16], *values[16];
 } orion_device_options;
 
+struct orion_raw_vtable;
+
 typedef struct orion_device_vtable {
   const char *name;
   // Sets *out to a device whose first member is struct orion_device. Unknown options are ORION_INVALID.
@@ -28,6 +30,7 @@ typedef struct orion_device_vtable {
   void (*release)(orion_executable *e);  // frees all, calling orion_executable_deinit
   orion_status (*run)(orion_executable *e, orion_surface *const *surfaces, orion_error *err);  // in order of ios
   orion_status (*update)(orion_executable *e, const char *value, const void *bytes, size_t n, orion_error *err);
+  const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
 } orion_device_vtable;
 
 struct orion_device {

@@ -74,7 +74,7 @@ static void check_conv(checker *c, const orion_op *op, orion_op_id id) {
                        (long long)c->t->max_conv_in);
   }
   if (w->dims[0] > c->t->max_conv_out) {
-    orion_findings_add(c->out, "C16-conv-output-channels", true, c->f, id, NULL, "cut the output channels in pieces",
+    orion_findings_add(c->out, "L12-conv-output-channels", true, c->f, id, NULL, "cut the output channels in pieces",
                        "convolution to %lld output channels; at most %lld", (long long)w->dims[0],
                        (long long)c->t->max_conv_out);
   }
@@ -141,7 +141,7 @@ static void check_op(checker *c, orion_op_id id) {
   }
   if (op->code == ORION_OP_conv) check_conv(c, op, id);
   bool slice = op->code == ORION_OP_slice_by_size || op->code == ORION_OP_slice_by_index;
-  if (slice && c->t->width_slice_hazard) check_width_slice(c, op, id);
+  if (slice && orion_rule_holds(orion_rule_row(ORION_RULE_L11), c->t->name)) check_width_slice(c, op, id);
   check_args(c, op, id);
 }
 

@@ -1,37 +1,58 @@
-// The families as data, and the small questions asked of them.
+// The families out of limits.inc, and the small questions asked of them.
 #include "target/target.h"
 
 #include <string.h>
 
-#define MiB ((size_t)1 << 20)
-
-// What the families have in common. Weights per program: 1.5 GB compiles, 3.4 GB does not. Surfaces: the driver's request
-// holds 32 inputs and 32 outputs. Programs: 127 load slots, about 119 compiles per process; 100 leaves room. Classifier:
-// 62,080 output channels work, 124,160 fail. Input channels: 32,000 are rejected, 17,408 known to work; axes by ane-guide.
-#define ENGINE                                                                                                     \
-  .ane = true, .version = "1.3", .opset = "ios18", .max_channels = 65536, .max_batch = 4096, .max_conv_in = 17408, \
-  .split_conv_in = 4096, .max_conv_out = 61440, .max_rank = 5, .width_multiple = 32, .max_weight_bytes = 1536 * MiB, \
-  .max_blob_files = 16, .max_inputs = 32, .max_outputs = 32, .max_programs = 100, .max_compiles = 100
+// One target is one column of the table.
+#define PICK_m1(m1, m2, m3, m4, m5, m6, cpu) m1
+#define PICK_m2(m1, m2, m3, m4, m5, m6, cpu) m2
+#define PICK_m3(m1, m2, m3, m4, m5, m6, cpu) m3
+#define PICK_m4(m1, m2, m3, m4, m5, m6, cpu) m4
+#define PICK_m5(m1, m2, m3, m4, m5, m6, cpu) m5
+#define PICK_m6(m1, m2, m3, m4, m5, m6, cpu) m6
+#define PICK_cpu(m1, m2, m3, m4, m5, m6, cpu) cpu
+#define PICK(column, ...) PICK_(column, __VA_ARGS__)
+#define PICK_(column, ...) PICK_##column(__VA_ARGS__)
+#define ORION_LIMIT(name, kind, meaning, ...) .name = PICK(COLUMN, __VA_ARGS__),
 
 static const orion_target targets[] = {
-    {"m1", "H13", ENGINE, .max_axis = 16384, .sram_bytes = 2 * MiB, .dispatch_us = 200, .fp16_tflops = 12.0,
-     .weight_gb_s = 51, .width_slice_hazard = true},
-    {"m2", "H14", ENGINE, .max_axis = 16384, .sram_bytes = 2 * MiB, .dispatch_us = 150, .fp16_tflops = 12.0,
-     .weight_gb_s = 60, .width_slice_hazard = true},
-    {"m3", "H15", ENGINE, .max_axis = 16384, .sram_bytes = 2 * MiB, .dispatch_us = 120, .fp16_tflops = 16.8,
-     .weight_gb_s = 63},
-    {"m4", "H16", ENGINE, .max_axis = 65536, .sram_bytes = 2 * MiB, .dispatch_us = 95, .fp16_tflops = 18.6,
-     .weight_gb_s = 64},
-    {"m5", "H17", ENGINE, .max_axis = 65536, .sram_bytes = 4 * MiB, .dispatch_us = 70, .fp16_tflops = 19.6,
-     .weight_gb_s = 112},
-    {"m6", "H18", ENGINE, .max_axis = 65536, .sram_bytes = 2 * MiB, .dispatch_us = 130, .fp16_tflops = 20.6,
-     .weight_gb_s = 130},
-    {"cpu", "host", .version = "1.3", .opset = "ios18", .max_axis = INT64_MAX, .max_channels = INT64_MAX,
-     .max_batch = INT64_MAX, .max_conv_in = INT64_MAX, .split_conv_in = INT64_MAX, .max_conv_out = INT64_MAX,
-     .max_rank = ORION_MAX_RANK, .width_multiple = 1, .max_weight_bytes = SIZE_MAX, .max_blob_files = 1 << 20,
-     .max_inputs = 1 << 20, .max_outputs = 1 << 20, .max_programs = 1 << 20, .max_compiles = 1 << 20,
-     .sram_bytes = SIZE_MAX},
+#define COLUMN m1
+    {"m1", "H13", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN m2
+    {"m2", "H14", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN m3
+    {"m3", "H15", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN m4
+    {"m4", "H16", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN m5
+    {"m5", "H17", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN m6
+    {"m6", "H18", true, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
+#define COLUMN cpu
+    {"cpu", "host", false, "1.3", "ios18",
+#include "target/limits.inc"
+    },
+#undef COLUMN
 };
+#undef ORION_LIMIT
 
 enum { N_TARGETS = sizeof targets / sizeof *targets };
 

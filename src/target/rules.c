@@ -7,7 +7,7 @@
 #include "target/target.h"
 
 #define LIMIT(name) offsetof(orion_target, name)
-#define CHECK(of, what) .scope = ORION_SCOPE_##of,
+#define CHECK(of, what)
 #define FATAL(where) .fatal = where,
 
 static const orion_rule rules[ORION_RULES] = {

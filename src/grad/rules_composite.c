@@ -39,6 +39,28 @@ void orion_grad_attention(orion_backward *w, const orion_op *op, orion_ref dy) {
   for (int i = 0; i < 3; i++) orion_back_give(w, op, kept[i], d[i]);
 }
 
+// With h = x a^T and e = dy b^T, both [T, R] and cheap: db = h^T dy, da = e^T x, dx = e a. h is computed again rather than
+// asked of the forward part, which need not have it as a value; the pass `cse` finds the two where they meet.
+void orion_grad_lora(orion_backward *w, const orion_op *op, orion_ref dy) {
+  if (orion_back_wants(w, op, "gate")) {
+    orion_back_refuse(w, op, "the gate of an adapter has no gradient");
+    return;
+  }
+  double scale = 1;
+  orion_op_float(w->from, op, "scale", &scale);
+  orion_ref x = orion_back_arg(w, op, "x"), a = orion_back_arg(w, op, "a"), b = orion_back_arg(w, op, "b");
+  orion_ref gate = orion_back_arg(w, op, "gate");
+  orion_ref e = orion_back_times(w, orion_back_matmul(w, dy, b, false, true), scale);
+  if (gate != ORION_NONE) e = mul(w, e, gate);
+  if (orion_back_wants(w, op, "b")) {
+    orion_ref h = orion_back_times(w, ORION_BUILD(&w->b, NULL, ORION_OP_linear, {"x", x}, {"weight", a}), scale);
+    if (gate != ORION_NONE) h = mul(w, h, gate);
+    orion_back_give(w, op, "b", orion_back_matmul(w, h, dy, true, false));
+  }
+  if (orion_back_wants(w, op, "a")) orion_back_give(w, op, "a", orion_back_matmul(w, e, x, true, false));
+  if (orion_back_wants(w, op, "x")) orion_back_give(w, op, "x", orion_back_matmul(w, e, a, false, false));
+}
+
 void orion_grad_cross_entropy(orion_backward *w, const orion_op *op, orion_ref dy) {
   orion_back_give(
       w, op, "logits",

@@ -96,6 +96,28 @@ orion_status orion_rule_orion_attention_grad(orion_infer *c) {
   return ORION_OK;
 }
 
+// ---- adapters -------------------------------------------------------------------------------------------------------
+
+// x [T, C], a [R, C], b [R, N], gate [T, R] -> [T, N].
+orion_status orion_rule_orion_lora(orion_infer *c) {
+  const orion_type *x = orion_infer_arg(c, "x"), *a = orion_infer_arg(c, "a"), *b = orion_infer_arg(c, "b");
+  const orion_type *gate = orion_infer_arg(c, "gate");
+  int64_t merged;
+  ORION_TRY(want_rank(c, "x", 2));
+  ORION_TRY(want_rank(c, "a", 2));
+  ORION_TRY(want_rank(c, "b", 2));
+  if (!orion_dim_agree(x->dims[1], a->dims[1], &merged) || !orion_dim_agree(a->dims[0], b->dims[0], &merged)) {
+    return ORION_RULE_FAIL(c, "arguments a %s and b %s: want [R, %lld] and [R, N]", orion_shape_text(2, a->dims).text,
+                           orion_shape_text(2, b->dims).text, (long long)x->dims[1]);
+  }
+  if (gate && (gate->rank != 2 || !orion_dim_agree(gate->dims[0], x->dims[0], &merged) ||
+               !orion_dim_agree(gate->dims[1], a->dims[0], &merged))) {
+    return ORION_RULE_FAIL(c, "argument gate: shape %s (want [%lld, %lld])", orion_shape_text(gate->rank, gate->dims).text,
+                           (long long)x->dims[0], (long long)a->dims[0]);
+  }
+  return orion_infer_emit(c, x->dtype, 2, (int64_t[]){x->dims[0], b->dims[1]});
+}
+
 // ---- normalisation, loss --------------------------------------------------------------------------------------------
 
 orion_status orion_rule_orion_rms_norm_grad(orion_infer *c) {

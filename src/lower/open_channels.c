@@ -6,6 +6,8 @@
 //               square is at most 1, and eps becomes eps / a^2. The floor keeps 1/a and eps/a^2 within fp16. LayerNorm
 //               starts from x / 2, for x less its mean may be twice as large as fp16 goes.
 //   rope        [1, H, n, T], halves along the height axis (no slice along the last axis: it saturates on M1 and M2)
+//   lora        a and b are inputs [1, 1, C, R] and [1, 1, N, R], whose rows of R are as wide as the target wants them: h = a^T x
+//               and y = b h, both matmul over [.., T]; the gate [1, 1, R, T] meets h
 //   attention   per group of query heads: scores = q^T k as matmul over [1, KV, n, T]; the cached and the new positions
 //               keep separate scores and share one maximum and one sum, so that nothing is concatenated along S;
 //               values are summed as v p^T, which lands in [n, T] without a transpose
@@ -233,6 +235,17 @@ static orion_ref open_attention(lowering *l, const orion_op *op, const orion_typ
   return reshape(l, "attention_out", concat_rows(l, "groups", (size_t)G, parts), 1, heads * n, 1, T);
 }
 
+static orion_ref open_lora(lowering *l, const orion_op *op, const orion_type *type) {
+  const orion_type *from = orion_ref_type(l->from, orion_op_ref(op, "x"));
+  double scale = 1;
+  orion_op_float(l->from, op, "scale", &scale);
+  orion_ref x = reshape(l, "lora_x", mapped(l, op, "x"), 1, 1, from->dims[1], from->dims[0]);
+  orion_ref h = matmul(l, "lora_h", mapped(l, op, "a"), x, true, false);
+  if (orion_op_arg(op, "gate")) h = binary(l, "lora_g", ORION_OP_mul, h, mapped(l, op, "gate"));
+  if (scale != 1) h = binary(l, "lora_s", ORION_OP_mul, h, constant(l, "lora_scale", scale));
+  return reshape(l, "lora_out", matmul(l, "lora_y", mapped(l, op, "b"), h, false, false), 1, type->dims[1], 1, type->dims[0]);
+}
+
 // Scalars that elementwise operations of the graph use. Weights are rebuilt where they are used, in the form that the use
 // wants; strings and integers are only read.
 static orion_ref open_const(lowering *l, const orion_op *op) {
@@ -273,6 +286,7 @@ static orion_ref open_op(lowering *l, const orion_op *op) {
     case ORION_OP_layer_norm: return open_layer_norm(l, op, type);
     case ORION_OP_orion_rms_norm: return open_rms_norm(l, op, type);
     case ORION_OP_orion_rope: return open_rope(l, op, type);
+    case ORION_OP_orion_lora: return open_lora(l, op, type);
     case ORION_OP_orion_attention: return open_attention(l, op, type);
     default: return open_elementwise(l, op);
   }
@@ -280,10 +294,15 @@ static orion_ref open_op(lowering *l, const orion_op *op) {
 
 // ---- inputs and outputs ---------------------------------------------------------------------------------------------
 
-static bool is_rotary(const orion_function *f, orion_value_id param) {
+// Inputs of rotations and of adapters come as [1, 1, C, T], the shape in which all layers use them; it lies like [1, C, 1, T].
+static bool is_plane(const orion_function *f, orion_value_id param) {
+  static const char *const rope[] = {"cos", "sin", NULL}, *const lora[] = {"a", "b", "gate", NULL};
   ORION_EACH_OP(f, id) {
     const orion_op *op = &f->ops[id];
-    if (op->code == ORION_OP_orion_rope && (orion_op_value(op, "cos") == param || orion_op_value(op, "sin") == param)) return true;
+    if (op->code != ORION_OP_orion_rope && op->code != ORION_OP_orion_lora) continue;
+    for (const char *const *name = op->code == ORION_OP_orion_rope ? rope : lora; *name; name++) {
+      if (orion_op_value(op, *name) == param) return true;
+    }
   }
   return false;
 }
@@ -301,7 +320,7 @@ static orion_status open_params(lowering *l, orion_error *err) {
                         (long long)T, l->target->name, (long long)l->target->width_multiple);
     }
     int64_t dims[4] = {1, C, 1, T};
-    if (is_rotary(l->from, l->from->params[i])) dims[1] = 1, dims[2] = C;  // the shape in which all layers use it
+    if (is_plane(l->from, l->from->params[i])) dims[1] = 1, dims[2] = C;
     orion_value_id p = orion_build_param(&l->b, v->name, ORION_FP16, 4, dims);
     l->map[l->from->params[i]] = p;
     orion_arrangement arrangement = row ? ORION_ROWS : ORION_CHANNELS;

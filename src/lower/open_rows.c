@@ -2,6 +2,7 @@
 //
 //   rms_norm   y = x * rsqrt(mean(x*x) + eps) * gamma, over groups of n features seen as [T, g, n]
 //   rope       [T, H, n] split in halves a, b: a*cos - b*sin, b*cos + a*sin
+//   lora       (x a^T) * gate, times b: linear by an input, then matmul
 //   attention  scaled_dot_product_attention(query [1, KV, G, T, n], key and value [1, KV, 1, S+T, n], mask [T, S+T]);
 //              without grouping ranks are 4: [1, H, T, n]. Cached keys and new keys are joined by a concat with no
 //              other user, and dimensions of one are moved by reshape, so that the device need not copy either.
@@ -98,6 +99,18 @@ static orion_ref full_mask(lowering *l, orion_ref mask, int64_t T, int64_t S, or
   }
   l->full_mask = concat(l, "mask_all", mask, orion_lowering_causal(l, dtype, T, 2), 1);
   return l->full_mask;
+}
+
+// Both products stay in rows; the small factor in the middle takes gate and scale.
+static orion_ref open_lora(lowering *l, const orion_op *op, const orion_type *type) {
+  orion_builder *b = &l->b;
+  double scale = 1;
+  orion_op_float(l->from, op, "scale", &scale);
+  orion_ref h = ORION_BUILD(b, "lora_h", ORION_OP_linear, {"x", mapped(l, op, "x")}, {"weight", mapped(l, op, "a")});
+  if (orion_op_arg(op, "gate")) h = half_product(l, "lora_g", h, mapped(l, op, "gate"));
+  if (scale != 1) h = half_product(l, "lora_s", h, orion_build_float(b, "lora_scale", type->dtype, scale));
+  return ORION_BUILD(b, "lora_y", ORION_OP_matmul, {"x", h}, {"y", mapped(l, op, "b")},
+                     {"transpose_x", orion_build_bool(b, "tx", false)}, {"transpose_y", orion_build_bool(b, "ty", false)});
 }
 
 typedef struct attention_shape {
@@ -252,6 +265,7 @@ static void open_op(lowering *l, orion_op_id id) {
   switch (op->code) {
     case ORION_OP_orion_rms_norm: *y = open_rms_norm(l, op, type); break;
     case ORION_OP_orion_rope: *y = open_rope(l, op, type); break;
+    case ORION_OP_orion_lora: *y = open_lora(l, op, type); break;
     case ORION_OP_orion_attention: *y = open_attention(l, op, type); break;
     default: orion_open_rows_training(l, op); break;
   }

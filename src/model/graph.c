@@ -22,7 +22,8 @@ typedef struct graph {
   int64_t batch;                   // sequences
   bool training, inputs;
   orion_builder b;
-  orion_value_id cos, sin, mask;   // ORION_NONE where there is none
+  double lora_scale;               // of training graphs
+  orion_value_id cos, sin, mask, gate;  // ORION_NONE where there is none
 } graph;
 
 typedef struct named {  // a weight and the name of its field
@@ -84,6 +85,36 @@ static orion_value_id linear(graph *g, const char *stem, orion_value_id x, named
   return ORION_BUILD(&g->b, stem, ORION_OP_linear, {"x", x}, {"weight", weight}, {"bias", b});
 }
 
+// ---- slots for adapters ----
+
+static orion_value_id slot_input(graph *g, int layer, orion_projection p, orion_lora_half half, int64_t cols) {
+  char name[ORION_LORA_NAME];
+  orion_lora_name(name, g->model->config.family, layer, p, half);
+  orion_value_id v = orion_function_find(g->b.f, name);  // the projections of a joint matrix share one input a
+  if (v != ORION_NONE) return v;
+  orion_dtype dtype = g->training ? g->spec->weights : g->spec->compute;
+  return orion_build_param(&g->b, name, dtype, 2, (int64_t[]){g->spec->lora.rank, cols});
+}
+
+// A projection, and what adapters add to it where it has a slot.
+static orion_value_id projection(graph *g, const char *stem, orion_value_id x, named w, named bias, orion_projection p,
+                                 int layer) {
+  orion_value_id y = linear(g, stem, x, w, bias);
+  const orion_lora_slots *slots = &g->spec->lora;
+  if (slots->rank == 0 || !(slots->targets >> p & 1) || !w.data) return y;
+  orion_dtype from = g->training ? g->spec->weights : g->spec->compute;
+  orion_value_id a = slot_input(g, layer, p, ORION_LORA_A, (int64_t)w.data->cols);
+  orion_value_id b = slot_input(g, layer, p, ORION_LORA_B, (int64_t)w.data->rows);
+  char names[3][48];
+  const char *const endings[] = {"lora_a", "lora_b", "lora"};
+  for (int i = 0; i < 3; i++) snprintf(names[i], sizeof names[i], "%s_%s", stem, endings[i]);
+  orion_ref scale = g->lora_scale != 1 ? orion_build_float(&g->b, "lora_scale", g->spec->compute, g->lora_scale) : ORION_NONE;
+  orion_value_id d = ORION_BUILD(&g->b, names[2], ORION_OP_orion_lora, {"x", x}, {"a", as_computed(g, names[0], a, from)},
+                                 {"b", as_computed(g, names[1], b, from)}, {"gate", g->gate}, {"scale", scale});
+  snprintf(names[2], sizeof names[2], "%s_adapted", stem);
+  return ORION_BUILD(&g->b, names[2], ORION_OP_add, {"x", y}, {"y", d});
+}
+
 static orion_value_id rms_norm(graph *g, const char *stem, orion_value_id x, named gamma, int64_t groups) {
   orion_ref weight = vector(g, gamma), eps = epsilon(g);
   orion_ref n = groups > 1 ? orion_build_int(&g->b, "groups", groups) : ORION_NONE;
@@ -125,9 +156,9 @@ static void cache_output(graph *g, const char *stem, orion_value_id x, int layer
 static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_weights *w, int layer) {
   const orion_config *c = &g->model->config;
   orion_builder *b = &g->b;
-  orion_value_id q = linear(g, "q", x, WEIGHT(w, wq), WEIGHT(w, bq));
-  orion_value_id k = linear(g, "k", x, WEIGHT(w, wk), WEIGHT(w, bk));
-  orion_value_id v = linear(g, "v", x, WEIGHT(w, wv), WEIGHT(w, bv));
+  orion_value_id q = projection(g, "q", x, WEIGHT(w, wq), WEIGHT(w, bq), ORION_PROJECTION_Q, layer);
+  orion_value_id k = projection(g, "k", x, WEIGHT(w, wk), WEIGHT(w, bk), ORION_PROJECTION_K, layer);
+  orion_value_id v = projection(g, "v", x, WEIGHT(w, wv), WEIGHT(w, bv), ORION_PROJECTION_V, layer);
   if (c->qk_norm) {
     q = rms_norm(g, "q_normed", q, WEIGHT(w, q_norm), c->heads);
     k = rms_norm(g, "k_normed", k, WEIGHT(w, k_norm), c->kv_heads);
@@ -149,7 +180,7 @@ static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_we
     cache_output(g, "k", k, layer);
     cache_output(g, "v", v, layer);
   }
-  return linear(g, "o", y, WEIGHT(w, wo), WEIGHT(w, bo));
+  return projection(g, "o", y, WEIGHT(w, wo), WEIGHT(w, bo), ORION_PROJECTION_O, layer);
 }
 
 static orion_value_id activate(graph *g, orion_value_id x) {
@@ -164,16 +195,16 @@ static orion_value_id activate(graph *g, orion_value_id x) {
   return ORION_BUILD(&g->b, "act", ORION_OP_gelu, {"x", x}, {"mode", mode});
 }
 
-static orion_value_id feed_forward(graph *g, orion_value_id x, const orion_layer_weights *w) {
+static orion_value_id feed_forward(graph *g, orion_value_id x, const orion_layer_weights *w, int layer) {
   orion_value_id h;
   if (g->model->config.gated) {
-    orion_value_id gate = activate(g, linear(g, "gated_in", x, WEIGHT(w, gate), WEIGHT(w, gate_bias)));
-    orion_value_id wide = linear(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias));
-    h = ORION_BUILD(&g->b, "gated", ORION_OP_mul, {"x", gate}, {"y", wide});
+    h = activate(g, projection(g, "gated_in", x, WEIGHT(w, gate), WEIGHT(w, gate_bias), ORION_PROJECTION_GATE, layer));
+    orion_value_id wide = projection(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias), ORION_PROJECTION_UP, layer);
+    h = ORION_BUILD(&g->b, "gated", ORION_OP_mul, {"x", h}, {"y", wide});
   } else {
-    h = activate(g, linear(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias)));
+    h = activate(g, projection(g, "wide", x, WEIGHT(w, up), WEIGHT(w, up_bias), ORION_PROJECTION_UP, layer));
   }
-  return linear(g, "narrow", h, WEIGHT(w, down), WEIGHT(w, down_bias));
+  return projection(g, "narrow", h, WEIGHT(w, down), WEIGHT(w, down_bias), ORION_PROJECTION_DOWN, layer);
 }
 
 // ---- programs ----
@@ -186,7 +217,7 @@ static orion_value_id layers(graph *g, orion_value_id x) {
     orion_value_id h = norm(g, "h1", x, WEIGHT(w, norm1), WEIGHT(w, norm1_bias));
     orion_value_id y = attention(g, h, w, i);
     x = ORION_BUILD(b, "x1", ORION_OP_add, {"x", x}, {"y", y});
-    y = feed_forward(g, norm(g, "h2", x, WEIGHT(w, norm2), WEIGHT(w, norm2_bias)), w);
+    y = feed_forward(g, norm(g, "h2", x, WEIGHT(w, norm2), WEIGHT(w, norm2_bias)), w, i);
     x = ORION_BUILD(b, "x2", ORION_OP_add, {"x", x}, {"y", y});
   }
   b->prefix[0] = 0;
@@ -203,6 +234,7 @@ static void body(graph *g) {
     g->cos = orion_build_param(b, "cos", s->compute, 2, dims);
     g->sin = orion_build_param(b, "sin", s->compute, 2, dims);
   }
+  if (s->lora.rank) g->gate = orion_build_param(b, ORION_LORA_GATE, s->compute, 2, (int64_t[]){s->tokens, s->lora.rank});
   if (s->past) g->mask = orion_build_param(b, "mask", s->compute, 2, (int64_t[]){1, s->past});
   orion_build_output(b, layers(g, x), "y");
 }
@@ -284,6 +316,10 @@ static orion_status check_spec(const orion_graph_spec *s, orion_error *err) {
     return ORION_FAIL(err, ORION_INVALID, "graph: weights in %s and cache in %s (want floating-point types)",
                       orion_dtype_name(s->weights), orion_dtype_name(s->cache));
   }
+  if (s->lora.rank < 0 || s->lora.rank > ORION_LORA_MAX_RANK) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: slots for adapters of rank %lld (want 0 to %d)", (long long)s->lora.rank,
+                      ORION_LORA_MAX_RANK);
+  }
   return ORION_OK;
 }
 
@@ -293,7 +329,7 @@ static orion_status build(graph *g, void (*make)(graph *g), orion_program **out,
   orion_function *f;
   orion_status status = orion_program_add_function(p, "main", "ios18", &f, err);
   if (status == ORION_OK) {
-    g->cos = g->sin = g->mask = ORION_NONE;
+    g->cos = g->sin = g->mask = g->gate = ORION_NONE;
     orion_builder_init(&g->b, f);
     make(g);
     status = orion_builder_finish(&g->b, err);
@@ -309,14 +345,15 @@ static orion_status build(graph *g, void (*make)(graph *g), orion_program **out,
 orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
                                orion_error *err) {
   ORION_TRY(check_spec(spec, err));
-  graph g = {.model = m, .spec = spec, .batch = 1};
+  graph g = {.model = m, .spec = spec, .batch = 1, .lora_scale = 1};
   return build(&g, spec->kind == ORION_GRAPH_BODY ? body : head, out, err);
 }
 
 orion_status orion_model_train_graph(const orion_model *m, const orion_train_graph_spec *spec, orion_program **out,
                                      orion_error *err) {
   const orion_graph_spec shared = {
-      .tokens = spec->tokens, .compute = spec->compute, .weights = spec->weights, .cache = spec->compute};
+      .tokens = spec->tokens, .compute = spec->compute, .weights = spec->weights, .cache = spec->compute,
+      .lora = spec->lora};
   ORION_TRY(check_spec(&shared, err));
   if (spec->tokens > m->config.context) {
     return ORION_FAIL(err, ORION_INVALID, "graph: sequences of %lld tokens (want 1 to the model's context of %lld)",
@@ -326,6 +363,7 @@ orion_status orion_model_train_graph(const orion_model *m, const orion_train_gra
     return ORION_FAIL(err, ORION_INVALID, "graph: %lld sequences of %lld tokens at once (want 1 to %d)",
                       (long long)spec->batch, (long long)spec->tokens, (1 << 24) / (int)spec->tokens);
   }
-  graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs};
+  graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs,
+             .lora_scale = spec->lora_scale};
   return build(&g, training, out, err);
 }

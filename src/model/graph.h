@@ -7,8 +7,17 @@
 #ifndef ORION_MODEL_GRAPH_H
 #define ORION_MODEL_GRAPH_H
 
+#include "model/lora.h"
 #include "model/model.h"
 
+//
+// With slots for adapters (lora.rank > 0) the body, or the training graph, also has, for each projection of lora.targets:
+//
+//   inputs  l3_wq_lora_a [R, in], l3_wq_lora_b [R, out] (names: orion_lora_name), in the dtype of the arithmetic (training:
+//           of the weights); the body: lora_gate [T, R]. Zeros everywhere: no adapter
+//
+// and the projection's result is base + orion_lora(x, a, b, gate). Rows of R belong to adapters one after another: rows
+// that none has are zeros, the gate says how much each position takes of each row.
 typedef enum orion_graph_kind { ORION_GRAPH_BODY, ORION_GRAPH_HEAD } orion_graph_kind;
 
 typedef struct orion_graph_spec {
@@ -18,6 +27,7 @@ typedef struct orion_graph_spec {
   orion_dtype compute;        // dtype of activations: fp32 or fp16
   orion_dtype weights;        // dtype that matrices are kept in; cast to `compute` in the graph where it differs
   orion_dtype cache;          // dtype of k_cache, v_cache and of k_L, v_L
+  orion_lora_slots lora;
 } orion_graph_spec;
 
 orion_status orion_model_graph(const orion_model *m, const orion_graph_spec *spec, orion_program **out,
@@ -36,6 +46,8 @@ typedef struct orion_train_graph_spec {
   orion_dtype compute;        // fp32 or fp16
   orion_dtype weights;
   bool inputs;                // weights are parameters, not constants
+  orion_lora_slots lora;      // parameters in any case
+  double lora_scale;          // of what they add
 } orion_train_graph_spec;
 
 orion_status orion_model_train_graph(const orion_model *m, const orion_train_graph_spec *spec, orion_program **out,

@@ -248,7 +248,7 @@ static orion_model *tiny(bool llama) {
 // Loss and d_embedding of `batch` sequences.
 static float run_batch(const orion_model *model, int64_t batch, const int32_t *tokens, const int32_t *targets,
                        float *out_d) {
-  orion_train_graph_spec spec = {batch, T, ORION_FP32, ORION_FP32, false};
+  orion_train_graph_spec spec = {.batch = batch, .tokens = T, .compute = ORION_FP32, .weights = ORION_FP32};
   orion_program *graph, *d;
   orion_error err = {0};
   assert_ok(orion_model_train_graph(model, &spec, &graph, &err), &err);
@@ -313,7 +313,7 @@ static void every_weight_is_in_the_graph(void **state) {
   (void)state;
   for (int form = 0; form < 4; form++) {
     orion_model *m = tiny(form & 1);
-    orion_train_graph_spec spec = {2, T, ORION_FP16, ORION_FP32, form & 2};
+    orion_train_graph_spec spec = {.batch = 2, .tokens = T, .compute = ORION_FP16, .weights = ORION_FP32, .inputs = form & 2};
     orion_program *p;
     orion_error err = {0};
     assert_ok(orion_model_train_graph(m, &spec, &p, &err), &err);
@@ -340,9 +340,12 @@ static void every_weight_is_in_the_graph(void **state) {
 static void impossible_training_graphs_are_refused(void **state) {
   (void)state;
   static const orion_train_graph_spec bad[] = {
-      {0, T, ORION_FP32, ORION_FP32, false},     {1, 0, ORION_FP32, ORION_FP32, false},
-      {1, T + 1, ORION_FP32, ORION_FP32, false}, {1 << 24, T, ORION_FP32, ORION_FP32, false},
-      {1, T, ORION_BF16, ORION_FP32, false},     {1, T, ORION_FP32, ORION_INT8, false},
+      {.batch = 0, .tokens = T, .compute = ORION_FP32, .weights = ORION_FP32},
+      {.batch = 1, .tokens = 0, .compute = ORION_FP32, .weights = ORION_FP32},
+      {.batch = 1, .tokens = T + 1, .compute = ORION_FP32, .weights = ORION_FP32},
+      {.batch = 1 << 24, .tokens = T, .compute = ORION_FP32, .weights = ORION_FP32},
+      {.batch = 1, .tokens = T, .compute = ORION_BF16, .weights = ORION_FP32},
+      {.batch = 1, .tokens = T, .compute = ORION_FP32, .weights = ORION_INT8},
   };
   orion_model *m = tiny(true);
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -365,7 +368,7 @@ static orion_status build_everything(void *ctx, const orion_allocator *a, orion_
   const everything *e = ctx;
   orion_model *m = NULL;
   orion_program *graph = NULL, *d = NULL;
-  orion_train_graph_spec spec = {2, T, ORION_FP16, ORION_FP32, e->split};
+  orion_train_graph_spec spec = {.batch = 2, .tokens = T, .compute = ORION_FP16, .weights = ORION_FP32, .inputs = e->split};
   orion_grad_options o = {.seeds = SEED("loss", "loss_scale"),
                           .n_seeds = 1,
                           .wrt = NAMES("embedding", "l0_wk"),

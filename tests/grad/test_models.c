@@ -95,7 +95,7 @@ static double worst_of(const golden *g, const orion_weight *w, const float *got)
 }
 
 static orion_program *training_program(const golden *g, const setting *s, orion_grad_report *report) {
-  orion_train_graph_spec spec = {BATCH, TOKENS, s->compute, s->weights, s->inputs};
+  orion_train_graph_spec spec = {.batch = BATCH, .tokens = TOKENS, .compute = s->compute, .weights = s->weights, .inputs = s->inputs};
   orion_program *graph, *p;
   orion_error err = {0};
   assert_ok(orion_model_train_graph(g->model, &spec, &graph, &err), &err);

@@ -29,7 +29,11 @@ need_lib libpcre2-8 libpcre2-dev pcre2
 need_lib libutf8proc libutf8proc-dev utf8proc
 need_lib jansson libjansson-dev jansson
 need_lib libxxhash libxxhash-dev xxhash
-if [ "$what" != build ]; then need_lib cmocka libcmocka-dev cmocka; fi
+if [ "$what" != build ]; then
+  need_lib cmocka libcmocka-dev cmocka
+  need_lib ompi-c libopenmpi-dev open-mpi  # training by several processes
+  need "command -v mpirun" openmpi-bin open-mpi
+fi
 if [ "$what" = fuzz ]; then
   fuzzes="echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | ${CLANG:-clang} -x c -fsanitize=fuzzer -o /dev/null -"
   need "$fuzzes" "clang libclang-rt-dev" llvm

@@ -18,6 +18,14 @@ extern "C" {
 
 typedef struct orion_trainer orion_trainer;
 
+/// The processes that train together: those that mpirun started. *out is NULL in a process that was not started so.
+/// ORION_UNSUPPORTED where it was, among others, but MPI is not built in. All trainers of all processes take the same
+/// options and each step is one of all; a trainer's error in one process comes back in every process.
+typedef struct orion_comm orion_comm;
+ORION_API orion_status orion_comm_open(orion_comm **out, orion_error *err);
+ORION_API void orion_comm_close(orion_comm *c);  ///< NULL ignored; no other process may come to need this one
+
+
 typedef struct orion_train_options {
   size_t struct_size;          ///< sizeof(orion_train_options)
   int64_t steps;               ///< of the whole run: the schedule ends there
@@ -39,6 +47,7 @@ typedef struct orion_train_options {
   bool documents;              ///< windows begin where documents do
   int64_t eval_windows;        ///< of an evaluation at most; 0: all
   uint64_t seed;               ///< of the order of the data
+  orion_comm *comm;            ///< processes that train together, each with `batch` sequences; NULL: this one alone
   const char *tokenizer_path;  ///< file or directory whose tokenizer goes into checkpoints; NULL: none
 } orion_train_options;
 
@@ -56,6 +65,7 @@ typedef struct orion_train_metrics {
   double tok_s, step_ms;
   double update_ms;            ///< of step_ms: handing the new weights to the device
   double device_ms, optimizer_ms;  ///< of step_ms: programs with their data and sums; norm, clipping and AdamW
+  double comm_ms;              ///< of step_ms: summing with the other processes, and waiting for them
   double loss_scale;
   bool skipped;                ///< gradients were not finite: no update, the scale is halved
   const char *skipped_weight;  ///< first weight whose gradient was not finite; NULL if none
@@ -78,7 +88,7 @@ ORION_API orion_status orion_trainer_resume(orion_trainer *t, const char *path, 
 ORION_API orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orion_error *err);
 /// Mean loss over the evaluation data (in their order, whole windows). ORION_INVALID where there are none.
 ORION_API orion_status orion_trainer_evaluate(orion_trainer *t, double *out_loss, orion_error *err);
-/// Writes run/step-N atomically and then removes all but the newest `keep` (0: none is removed).
+/// Writes run/step-N atomically (of several processes, the first does) and then removes all but the newest `keep` (0: none is removed).
 ORION_API orion_status orion_trainer_save(orion_trainer *t, const char *run, int64_t keep, orion_error *err);
 /// Writes run/best-N if the last evaluation's loss is the smallest of the run and removes the previous best.
 ORION_API orion_status orion_trainer_save_best(orion_trainer *t, const char *run, bool *out_saved, orion_error *err);
@@ -97,7 +107,7 @@ ORION_API void orion_trainer_describe(const orion_trainer *t, orion_train_info *
 ORION_API const char *orion_trainer_notes(const orion_trainer *t);
 
 /// The options with which the run in `path` was made, as far as a checkpoint has them: data files, seed and numbers; `o`
-/// keeps the rest. Strings live in *out_text; free it with orion_train_options_free.
+/// keeps the rest. `batch` is that of all processes together. Strings live in *out_text; free it with orion_train_options_free.
 typedef struct orion_train_saved orion_train_saved;
 ORION_API orion_status orion_train_options_read(const char *path, orion_train_options *o, char *out_checkpoint, size_t size,
                                                 orion_train_saved **out, orion_error *err);

@@ -8,9 +8,11 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "cli/commands.h"
 #include "model/model.h"
 #include "orion/train.h"
+#include "train/comm.h"
 #include "train/log.h"
 
 #define MAX_FILES 128
@@ -24,7 +26,7 @@ static const cli_option options[] = {
     {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},
     {"out", 'o', CLI_TEXT, "DIR", "where checkpoints and log go; with --resume: where they are", false},
     {"steps", 0, CLI_INT, "N", "of the whole run; default 1000", false},
-    {"batch", 0, CLI_INT, "N", "sequences at once; default 8", false},
+    {"batch", 0, CLI_INT, "N", "sequences at once, in each process; default 8", false},
     {"seq", 0, CLI_INT, "N", "tokens of a sequence; default 256, or the model's context if shorter", false},
     {"accum", 0, CLI_INT, "N", "batches summed before each update; default 1", false},
     {"lr", 0, CLI_NUMBER, "X", "learning rate after the warm-up; default 3e-4", false},
@@ -63,6 +65,7 @@ typedef struct run_state {
   orion_trainer *trainer;
   orion_train_log *log;
   int64_t eval_every, save_every, keep;
+  bool stops;                // a signal came, to one of the processes
   double start, last_eval, last_shown, first_loss;
   orion_train_metrics m;
 } run_state;
@@ -101,12 +104,26 @@ static orion_status read_files(run_state *r, orion_error *err) {
   return ORION_OK;
 }
 
+// A run goes on with the batch that it has, however many processes share it now.
+static orion_status read_batch(run_state *r, orion_error *err) {
+  int64_t processes = orion_comm_size(r->o.comm);
+  if (r->saved && !cli_text(r->args, "batch", NULL)) {
+    if (r->o.batch % processes) {
+      return CLI_USAGE(err, "train: %lld processes cannot share the run's batch of %lld evenly (give --batch, for each process)",
+                       (long long)processes, (long long)r->o.batch);
+    }
+    r->o.batch /= processes;
+  }
+  r->o.batch = cli_int(r->args, "batch", r->o.batch);
+  return ORION_OK;
+}
+
 static orion_status read_numbers(run_state *r, orion_error *err) {
   const cli_args *a = r->args;
   orion_train_options *o = &r->o;
   bool fresh = !r->saved;
   o->steps = cli_int(a, "steps", o->steps);
-  o->batch = cli_int(a, "batch", o->batch);
+  ORION_TRY(read_batch(r, err));
   if (fresh && o->seq > r->model->config.context) o->seq = r->model->config.context;
   o->seq = cli_int(a, "seq", o->seq);
   o->accum = cli_int(a, "accum", o->accum);
@@ -218,13 +235,22 @@ static orion_status choose_out(run_state *r, orion_error *err) {
   return orion_dir_make(r->out, err);
 }
 
+// Several processes on one machine share its processors.
+static orion_status open_device(run_state *r, orion_error *err) {
+  int local = orion_comm_local_size(r->o.comm), own = orion_cpu_count();
+  if (local == 1 || cli_text(r->args, "threads", NULL)) return cli_open_device(r->args, &r->device, err);
+  int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local;
+  int threads = share < 1 ? 1 : share < own ? share : own;
+  return orion_device_open(cli_text(r->args, "device", NULL), threads, NULL, &r->device, err);
+}
+
 static orion_status open_all(run_state *r, orion_error *err) {
   ORION_TRY(open_model(r, err));
   ORION_TRY(read_files(r, err));
   ORION_TRY(open_tokenizer(r, err));
   ORION_TRY(read_numbers(r, err));
   ORION_TRY(choose_out(r, err));
-  ORION_TRY(cli_open_device(r->args, &r->device, err));
+  ORION_TRY(open_device(r, err));
   ORION_TRY(orion_trainer_create(r->model, r->device, r->tokenizer, &r->o, &r->trainer, err));
   orion_model_close(r->model);
   r->model = NULL;
@@ -232,7 +258,7 @@ static orion_status open_all(run_state *r, orion_error *err) {
   if (resume) ORION_TRY(orion_trainer_resume(r->trainer, r->checkpoint, err));
   orion_train_info info;
   orion_trainer_describe(r->trainer, &info);
-  return orion_train_log_open(NULL, r->log_path, info.step, &r->log, err);
+  return cli_speaks() ? orion_train_log_open(NULL, r->log_path, info.step, &r->log, err) : ORION_OK;
 }
 
 static void close_all(run_state *r) {
@@ -242,6 +268,7 @@ static void close_all(run_state *r) {
   orion_tokenizer_close(r->tokenizer);
   orion_model_close(r->model);
   orion_train_options_free(r->saved);
+  orion_comm_close(r->o.comm);
 }
 
 // ---- running ----------------------------------------------------------------------------------------------------------
@@ -275,20 +302,23 @@ static void show_progress(run_state *r) {
 
 static orion_status after_step(run_state *r, orion_error *err) {
   int64_t step = r->m.step;
-  bool last = step >= r->o.steps || stop_wanted;
+  r->stops = orion_comm_any(r->o.comm, stop_wanted);
+  bool last = step >= r->o.steps || r->stops;
   double eval, *taken = NULL;
   if (r->o.n_eval_data && (step % r->eval_every == 0 || last)) {
     ORION_TRY(orion_trainer_evaluate(r->trainer, &eval, err));
     r->last_eval = eval;
     taken = &eval;
   }
-  ORION_TRY(orion_train_log_step(r->log, &r->m, orion_peak_rss_mb(), taken, err));
+  if (r->log) ORION_TRY(orion_train_log_step(r->log, &r->m, orion_peak_rss_mb(), taken, err));
   bool best;
   if (taken) ORION_TRY(orion_trainer_save_best(r->trainer, r->out, &best, err));
   if (last || (r->save_every && step % r->save_every == 0)) ORION_TRY(orion_trainer_save(r->trainer, r->out, r->keep, err));
   show_progress(r);
-  if (r->m.skipped) cli_warn("step %lld is skipped: the gradient of %s is not finite at a loss scale of %g", (long long)step,
-                             r->m.skipped_weight, r->m.loss_scale);
+  if (r->m.skipped && cli_speaks()) {
+    cli_warn("step %lld is skipped: the gradient of %s is not finite at a loss scale of %g", (long long)step,
+             r->m.skipped_weight, r->m.loss_scale);
+  }
   if (!r->args->json && !r->args->quiet && !cli_progress_wanted(r->args) && (taken || last || step % 100 == 0)) {
     printf("step %lld  loss %.4f", (long long)step, r->m.loss);
     if (taken) printf("  held-out %.4f", eval);
@@ -312,8 +342,8 @@ static orion_status train(run_state *r, orion_error *err) {
     ORION_TRY(orion_trainer_step(r->trainer, &r->m, err));
     if (isnan(r->first_loss)) r->first_loss = r->m.loss;
     ORION_TRY(after_step(r, err));
-  } while (r->m.step < r->o.steps && !stop_wanted);
-  if (!stop_wanted) return ORION_OK;
+  } while (r->m.step < r->o.steps && !r->stops);
+  if (!r->stops) return ORION_OK;
   return ORION_FAIL(err, ORION_CANCELLED, "train: stopped after step %lld, which is saved (continue with --resume %s)",
                     (long long)r->m.step, r->out);
 }
@@ -333,15 +363,23 @@ static void report(const run_state *r) {
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {
-  run_state r = {.args = a};
+  cli_args args = *a;
+  if (!cli_speaks()) {  // of several processes the first prints, and writes
+    args.quiet = true;
+    args.json = false;
+  }
+  run_state r = {.args = &args};
   orion_train_options_init(&r.o);
-  orion_status status = open_all(&r, err);
+  orion_status status = orion_comm_open(&r.o.comm, err);
+  if (status == ORION_OK) status = open_all(&r, err);
   if (status == ORION_OK) {
-    say_notes(&r);
+    if (cli_speaks()) say_notes(&r);
     say_start(&r);
     status = train(&r, err);
   }
-  if (status == ORION_OK && a->json) report(&r);
+  status = orion_comm_agree(r.o.comm, status, err);
+  if (status == ORION_OK && args.json) report(&r);
+  if (status != ORION_OK && !cli_speaks()) err->message[0] = 0;  // one line is enough
   close_all(&r);
   return status;
 }

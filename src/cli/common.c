@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "train/comm.h"
 
 orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err) {
   int64_t threads = cli_int(a, "threads", 0);
@@ -33,6 +34,11 @@ void cli_warn(const char *format, ...) {
   vfprintf(stderr, format, args);
   va_end(args);
   fputc('\n', stderr);
+}
+
+bool cli_speaks(void) {
+  int rank, size;
+  return !orion_comm_launched(&rank, &size) || rank == 0;
 }
 
 bool cli_progress_wanted(const cli_args *a) { return !a->quiet && !a->json && isatty(STDERR_FILENO); }

@@ -1,4 +1,5 @@
 // Finds the command, parses its options, runs it, and turns the status into an exit code and one line.
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,6 +38,7 @@ static int report(orion_status status, const orion_error *err) {
 
 int main(int argc, char **argv) {
   orion_error err = {0};
+  signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is then an error of writing, as a full disk is
   if (argc < 2) return report(CLI_USAGE(&err, "a command is missing (see orion --help)"), &err);
   const char *name = argv[1];
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
@@ -51,6 +53,7 @@ int main(int argc, char **argv) {
     if (strcmp(commands[i]->name, name) != 0) continue;
     cli_args args;
     orion_status status = cli_parse(commands[i], argc - 2, argv + 2, &args, &err);
+    if (status != ORION_OK && !cli_speaks()) err.message[0] = 0;
     if (status == ORION_OK && cli_flag(&args, "help")) {
       cli_help(commands[i]);
       return 0;

@@ -105,6 +105,7 @@ orion_status orion_train_log_step(orion_train_log *log, const orion_train_metric
                     (unsigned long long)m->tokens, m->tok_s, m->step_ms, m->update_ms);
   orion_strbuf_addf(b, "\"device_ms\": %.6g, \"optimizer_ms\": %.6g, \"rss_mb\": %.1f", m->device_ms, m->optimizer_ms,
                     rss_mb);
+  if (m->comm_ms > 0) orion_strbuf_addf(b, ", \"comm_ms\": %.4g", m->comm_ms);
   if (eval_loss) orion_strbuf_addf(b, ", \"eval_loss\": %.9g", *eval_loss);
   orion_strbuf_adds(b, "}\n");
   ORION_TRY(orion_strbuf_status(b, err));

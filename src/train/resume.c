@@ -15,10 +15,12 @@ static json_t *list_json(const char *const *paths, size_t n) {
   return list;
 }
 
+// The batch is that of all processes: a run is the same whatever their number.
 static json_t *options_json(const orion_train_options *o) {
   return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:b, s:I, s:I, s:s?, "
                    "s:s?, s:s?}",
-                   "steps", (json_int_t)o->steps, "batch", (json_int_t)o->batch, "seq", (json_int_t)o->seq, "accum",
+                   "steps", (json_int_t)o->steps, "batch",
+                   (json_int_t)(o->batch * orion_comm_size(o->comm)), "seq", (json_int_t)o->seq, "accum",
                    (json_int_t)o->accum, "lr", o->lr, "min_lr", o->min_lr, "warmup", (json_int_t)o->warmup, "schedule",
                    o->schedule, "beta1", o->beta1, "beta2", o->beta2, "eps", o->eps, "weight_decay", o->weight_decay, "clip",
                    o->clip, "loss_scale", o->loss_scale, "data", list_json(o->data, o->n_data), "eval_data",
@@ -43,12 +45,18 @@ static json_t *state_json(const orion_trainer *t) {
   return state;
 }
 
-static orion_status save(orion_trainer *t, const char *run, const char *stem, int64_t keep, orion_error *err) {
+static orion_status write_checkpoint(orion_trainer *t, const char *run, const char *stem, int64_t keep, orion_error *err) {
   json_t *state = state_json(t);
   if (!state) return ORION_OOM(err, "state");
   orion_status status = orion_checkpoint_write(t->params, run, stem, t->step, state, &t->tokenizer, keep, err);
   json_decref(state);
   return status;
+}
+
+// Of several processes the first writes.
+static orion_status save(orion_trainer *t, const char *run, const char *stem, int64_t keep, orion_error *err) {
+  orion_status status = orion_comm_rank(t->options.comm) == 0 ? write_checkpoint(t, run, stem, keep, err) : ORION_OK;
+  return orion_comm_agree(t->options.comm, status, err);
 }
 
 orion_status orion_trainer_save(orion_trainer *t, const char *run, int64_t keep, orion_error *err) {
@@ -98,14 +106,14 @@ static orion_status read_state(orion_trainer *t, const char *path, const json_t 
 orion_status orion_trainer_resume(orion_trainer *t, const char *path, orion_error *err) {
   char *checkpoint = NULL;
   json_t *state = NULL;
-  ORION_TRY(orion_checkpoint_find(t->allocator, path, &checkpoint, &state, &t->notes, err));
-  orion_status status = read_state(t, checkpoint, state, err);
+  orion_status status = orion_checkpoint_find(t->allocator, path, &checkpoint, &state, &t->notes, err);
+  if (status == ORION_OK) status = read_state(t, checkpoint, state, err);
   if (status == ORION_OK) status = orion_checkpoint_load(t->params, checkpoint, err);
   double ms;
   if (status == ORION_OK) status = orion_updater_apply(t->updater, &ms, err);
   json_decref(state);
   orion_strfree(t->allocator, checkpoint);
-  return status;
+  return orion_trainer_agree(t, status, err);
 }
 
 struct orion_train_saved {

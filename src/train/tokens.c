@@ -222,3 +222,12 @@ void orion_tokens_next(const orion_tokens *t, orion_tokens_position *position, i
     }
   }
 }
+
+void orion_tokens_skip(const orion_tokens *t, orion_tokens_position *position, int64_t n) {
+  while (n > 0) {
+    if (position->index >= t->windows) *position = (orion_tokens_position){position->epoch + 1, 0};
+    uint64_t left = t->windows - position->index, step = (uint64_t)n < left ? (uint64_t)n : left;
+    position->index += step;
+    n -= (int64_t)step;
+  }
+}

@@ -52,5 +52,7 @@ void orion_tokens_window(const orion_tokens *t, uint64_t window, int32_t *out_id
 // The next n windows from `position` on, which moves: inputs and targets [n, seq]. The next epoch begins where one ends.
 void orion_tokens_next(const orion_tokens *t, orion_tokens_position *position, int64_t n, int32_t *out_inputs,
                        int32_t *out_targets);
+// Moves the position as orion_tokens_next does.
+void orion_tokens_skip(const orion_tokens *t, orion_tokens_position *position, int64_t n);
 
 #endif

@@ -2,11 +2,16 @@
 //
 //   data ── micro-batches ──> device: loss, gradients ──> sum ──> norm, clip ──> AdamW on the masters ──> device
 //
+// Of several processes each takes its part of every micro-batch: a micro-batch is `batch` windows of each, one process after
+// another, as one process would take size * batch. Their sum is the same in all, and so is all that follows from it: the
+// norm, whether the step is skipped, the weights. Nothing but the sum is ever sent.
+//
 // The order of everything is fixed by (options, seed), nothing depends on time or on the number of threads, and the state
 // is small: step, updates, position in the data, loss scale, masters and moments. That is what checkpoints hold.
 #include "train/trainer.h"
 
 #include <math.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 #include "model/parts.h"
@@ -114,7 +119,7 @@ static orion_status allocate(orion_trainer *t, orion_error *err) {
   t->inputs = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
   t->targets = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
   if (!t->inputs || !t->targets) return ORION_OOM(err, "trainer");
-  if (t->options.accum == 1) return ORION_OK;
+  if (t->options.accum == 1 && t->processes == 1) return ORION_OK;
   t->sums = ORION_ARENA_ARRAY(&t->arena, float *, t->params->n);
   t->sum_memory = orion_alloc_aligned(t->allocator, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
   if (!t->sums || !t->sum_memory) return ORION_OOM(err, "sum of gradients");
@@ -146,6 +151,29 @@ static orion_status prepare(orion_trainer *t, const orion_model *model, const or
   return orion_strbuf_status(&t->notes, err);
 }
 
+// All processes are where this one is, with the same weights, data and options; else all fail.
+orion_status orion_trainer_agree(orion_trainer *t, orion_status status, orion_error *err) {
+  const orion_train_options *o = &t->options;
+  ORION_TRY(orion_comm_agree(o->comm, status, err));
+  if (t->processes == 1) return ORION_OK;
+  XXH3_state_t *state = XXH3_createState();
+  ORION_TRY(orion_comm_agree(o->comm, state ? ORION_OK : ORION_OOM(err, "hash"), err));
+  XXH3_64bits_reset(state);
+  int64_t counts[] = {o->steps, o->batch, o->seq, o->accum, o->warmup, t->step, t->updates, (int64_t)orion_tokens_hash(t->data)};
+  double numbers[] = {o->lr, o->min_lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, t->scaler.scale};
+  XXH3_64bits_update(state, counts, sizeof counts);
+  XXH3_64bits_update(state, numbers, sizeof numbers);
+  for (size_t i = 0; i < t->params->n; i++) {
+    XXH3_64bits_update(state, t->params->list[i].value, t->params->list[i].n * sizeof(float));
+  }
+  bool same = orion_comm_same(o->comm, XXH3_64bits_digest(state));
+  XXH3_freeState(state);
+  if (same) return ORION_OK;
+  status = ORION_FAIL(err, ORION_INVALID, "train: the processes do not have the same weights, data and options (are the files "
+                      "the same on all machines?)");
+  return orion_comm_agree(o->comm, status, err);
+}
+
 orion_status orion_trainer_create_with(const orion_model *model, orion_device *device, const orion_tokenizer *tokenizer,
                                        const orion_train_options *o, const orion_step_source *source, orion_trainer **out,
                                        orion_error *err) {
@@ -154,11 +182,14 @@ orion_status orion_trainer_create_with(const orion_model *model, orion_device *d
   t->allocator = model->allocator;
   t->device = device;
   t->source = *source;
+  t->options.comm = o->comm;
+  t->processes = orion_comm_size(o->comm);
   t->eval_at = -1;
   t->best_loss = INFINITY;
   orion_arena_init(&t->arena, t->allocator);
   orion_strbuf_init(&t->notes, t->allocator);
   orion_status status = prepare(t, model, tokenizer, o, err);
+  status = orion_trainer_agree(t, status, err);
   if (status != ORION_OK) {
     orion_trainer_destroy(t);
     return status;
@@ -192,25 +223,43 @@ static orion_status bad_loss(const orion_trainer *t, double loss, size_t bad, or
                     what ? ", the first gradient that is not is that of " : ", and so are all gradients", what ? what : "");
 }
 
-// All micro-batches. *out_grads: their sum; *out_loss: the mean of their losses.
-static orion_status run_batches(orion_trainer *t, const float *const **out_grads, double *out_loss, orion_error *err) {
-  const orion_train_options *o = &t->options;
+// This process's windows of the next micro-batch of all.
+static void next_batch(orion_trainer *t) {
+  const int64_t batch = t->options.batch, rank = orion_comm_rank(t->options.comm);
+  orion_tokens_skip(t->data, &t->position, rank * batch);
+  orion_tokens_next(t->data, &t->position, batch, t->inputs, t->targets);
+  orion_tokens_skip(t->data, &t->position, (t->processes - 1 - rank) * batch);
+}
+
+// All micro-batches of this process. *out_loss: the sum of their losses; gradients in t->sums, where there are such.
+static orion_status run_batches(orion_trainer *t, double *out_loss, orion_error *err) {
   orion_step *step = orion_updater_step(t->updater);
-  double total = 0;
-  for (int64_t k = 0; k < o->accum; k++) {
+  *out_loss = 0;
+  for (int64_t k = 0; k < t->options.accum; k++) {
     double loss;
-    orion_tokens_next(t->data, &t->position, o->batch, t->inputs, t->targets);
+    next_batch(t);
     ORION_TRY(orion_step_run(step, t->inputs, t->targets, t->scaler.scale, &loss, err));
     if (!isfinite(loss)) {
       size_t bad;
       orion_optimizer_norm(t->optimizer, orion_step_gradients(step), 1, &bad);
       return bad_loss(t, loss, bad, err);
     }
-    total += loss;
-    if (o->accum > 1) orion_optimizer_add(t->optimizer, t->sums, orion_step_gradients(step), k == 0);
+    *out_loss += loss;
+    if (t->sums) orion_optimizer_add(t->optimizer, t->sums, orion_step_gradients(step), k == 0);
   }
-  *out_grads = o->accum > 1 ? (const float *const *)t->sums : orion_step_gradients(step);
-  *out_loss = total / (double)o->accum;
+  return ORION_OK;
+}
+
+// What all processes together have; out_loss becomes the mean over all micro-batches.
+static orion_status gather(orion_trainer *t, orion_status status, const float *const **out_grads, orion_train_metrics *m,
+                           orion_error *err) {
+  orion_comm *comm = t->options.comm;
+  double start = orion_now();
+  ORION_TRY(orion_comm_agree(comm, status, err));
+  m->loss = orion_comm_sum(comm, m->loss) / (double)(t->options.accum * t->processes);
+  if (t->processes > 1) orion_comm_sum_floats(comm, t->sum_memory, t->params->elements);
+  *out_grads = t->sums ? (const float *const *)t->sums : orion_step_gradients(orion_updater_step(t->updater));
+  m->comm_ms = t->processes > 1 ? (orion_now() - start) * 1e3 : 0;
   return ORION_OK;
 }
 
@@ -245,10 +294,12 @@ orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orio
   double start = orion_now();
   orion_train_metrics m = {.lr = orion_schedule_lr(&t->schedule, t->step), .loss_scale = t->scaler.scale};
   const float *const *grads;
-  ORION_TRY(run_batches(t, &grads, &m.loss, err));
+  orion_status status = run_batches(t, &m.loss, err);
   m.device_ms = (orion_now() - start) * 1e3;
-  ORION_TRY(update(t, grads, 1 / (m.loss_scale * (double)o->accum), &m, err));
-  uint64_t seen = (uint64_t)(o->batch * o->seq * o->accum);
+  ORION_TRY(gather(t, status, &grads, &m, err));
+  status = update(t, grads, 1 / (m.loss_scale * (double)(o->accum * t->processes)), &m, err);
+  ORION_TRY(orion_comm_agree(o->comm, status, err));
+  uint64_t seen = (uint64_t)(o->batch * o->seq * o->accum * t->processes);
   t->tokens += seen;
   m.step = ++t->step;
   m.tokens = t->tokens;
@@ -277,28 +328,42 @@ static orion_status eval_program(orion_trainer *t, orion_step **out, orion_error
   return ORION_OK;
 }
 
-// Windows go in batches; the last batch is filled up with windows from the start, whose positions do not count: their
-// targets are -1.
-orion_status orion_trainer_evaluate(orion_trainer *t, double *out_loss, orion_error *err) {
-  if (!t->eval_data) return ORION_FAIL(err, ORION_INVALID, "evaluation: there are no evaluation data");
+static uint64_t eval_windows(const orion_trainer *t) {
+  uint64_t windows = orion_tokens_windows(t->eval_data), wanted = (uint64_t)t->options.eval_windows;
+  return wanted > 0 && wanted < windows ? wanted : windows;
+}
+
+// Windows go in batches, dealt out to the processes; the last batch is filled up with windows from the start, whose positions
+// do not count: their targets are -1.
+static orion_status evaluate(orion_trainer *t, double *out_total, orion_error *err) {
   const orion_train_options *o = &t->options;
   orion_step *step;
   ORION_TRY(eval_program(t, &step, err));
-  uint64_t windows = orion_tokens_windows(t->eval_data);
-  if (o->eval_windows > 0 && (uint64_t)o->eval_windows < windows) windows = (uint64_t)o->eval_windows;
+  const uint64_t windows = eval_windows(t), rank = (uint64_t)orion_comm_rank(o->comm);
   orion_tokens_position at = {0, 0};
-  double total = 0;
-  for (uint64_t done = 0; done < windows;) {
+  *out_total = 0;
+  for (uint64_t done = 0, turn = 0; done < windows; turn++) {
     uint64_t n = windows - done < (uint64_t)o->batch ? windows - done : (uint64_t)o->batch;
+    done += n;
+    if (turn % (uint64_t)t->processes != rank) {
+      orion_tokens_skip(t->eval_data, &at, o->batch);
+      continue;
+    }
     orion_tokens_next(t->eval_data, &at, o->batch, t->inputs, t->targets);
     for (int64_t i = (int64_t)n * o->seq; i < o->batch * o->seq; i++) t->targets[i] = -1;
     double loss;
     ORION_TRY(orion_step_run(step, t->inputs, t->targets, 1, &loss, err));
     if (!isfinite(loss)) return bad_loss(t, loss, t->params->n, err);
-    total += loss * (double)n;
-    done += n;
+    *out_total += loss * (double)n;
   }
-  *out_loss = t->eval_loss = total / (double)windows;
+  return ORION_OK;
+}
+
+orion_status orion_trainer_evaluate(orion_trainer *t, double *out_loss, orion_error *err) {
+  if (!t->eval_data) return ORION_FAIL(err, ORION_INVALID, "evaluation: there are no evaluation data");
+  double total = 0;
+  ORION_TRY(orion_comm_agree(t->options.comm, evaluate(t, &total, err), err));
+  *out_loss = t->eval_loss = orion_comm_sum(t->options.comm, total) / (double)eval_windows(t);
   t->eval_at = t->step;
   return ORION_OK;
 }

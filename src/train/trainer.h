@@ -4,6 +4,7 @@
 
 #include "base/strbuf.h"
 #include "orion/train.h"
+#include "train/comm.h"
 #include "train/optimizer.h"
 #include "train/scaler.h"
 #include "train/schedule.h"
@@ -32,12 +33,16 @@ struct orion_trainer {
   uint64_t tokens;
   double eval_loss, best_loss;
   int64_t eval_at;               // step of eval_loss; -1: none
+  int64_t processes;             // that train together
   orion_tokenizer_files tokenizer;
   orion_strbuf notes;
 };
 
 // The model's own graph and its gradient (model/graph.h, grad/grad.h).
 extern const orion_step_source orion_step_source_model;
+
+// In several processes: fails in all where `status` is a failure in one, or where they differ in what must be the same.
+orion_status orion_trainer_agree(orion_trainer *t, orion_status status, orion_error *err);
 
 orion_status orion_trainer_create_with(const orion_model *model, orion_device *device, const orion_tokenizer *tokenizer,
                                        const orion_train_options *o, const orion_step_source *source, orion_trainer **out,

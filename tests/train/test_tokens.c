@@ -284,12 +284,40 @@ static void lack_of_memory_is_reported(void **state) {
   test_sweep_allocations(open_and_close, &o, 0);
 }
 
+// Processes that share each batch see, together, what one process sees.
+static void parts_of_several_processes_make_up_the_whole(void **state) {
+  fixture *f = *state;
+  const char *paths[] = {f->a, f->b};
+  orion_tokens_options o = options_of(paths, 2);
+  orion_tokens *t;
+  orion_error err = {0};
+  assert_ok(orion_tokens_open(NULL, &o, &t, &err), &err);
+  const int64_t batch = 2, processes = 3, steps = 20;  // many epochs of 18 windows
+  int32_t whole[6 * 8], part[2 * 8], targets[6 * 8];
+  orion_tokens_position one = {0, 0}, own[3] = {{0, 0}};
+  for (int64_t s = 0; s < steps; s++) {
+    orion_tokens_next(t, &one, batch * processes, whole, targets);
+    for (int64_t p = 0; p < processes; p++) {
+      orion_tokens_skip(t, &own[p], p * batch);
+      orion_tokens_next(t, &own[p], batch, part, targets);
+      orion_tokens_skip(t, &own[p], (processes - 1 - p) * batch);
+      assert_memory_equal(part, whole + p * batch * 8, sizeof part);
+      assert_true(own[p].epoch == one.epoch && own[p].index == one.index);
+    }
+  }
+  orion_tokens_position far = {0, 5};
+  orion_tokens_skip(t, &far, 1000);
+  assert_int_equal(far.epoch * orion_tokens_windows(t) + far.index, 1005);
+  orion_tokens_close(t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_permutation_is_one),
       cmocka_unit_test(orders_differ_by_seed_and_epoch),
       cmocka_unit_test_setup_teardown(every_window_once_an_epoch_and_every_id_a_target, setup, teardown),
       cmocka_unit_test_setup_teardown(a_position_continues_across_epochs_and_batches, setup, teardown),
+      cmocka_unit_test_setup_teardown(parts_of_several_processes_make_up_the_whole, setup, teardown),
       cmocka_unit_test_setup_teardown(documents_begin_windows, setup, teardown),
       cmocka_unit_test_setup_teardown(bad_files_are_refused_with_the_place, setup, teardown),
       cmocka_unit_test_setup_teardown(wide_ids_equal_narrow_ones, setup, teardown),

@@ -707,35 +707,46 @@ static void quantised(const orion_kernels *level) {
   }
 }
 
-static void matmuls(const orion_kernels *level) {
-  static const size_t shapes[][3] = {{1, 1, 1}, {1, 40, 70}, {3, 17, 64}, {4, 16, 5}, {5, 33, 300}, {13, 64, 257}, {40, 20, 64},
-                                     {200, 18, 20},
-                                     {2, 3, 0}};
-  for (size_t s = 0; s < 9; s++) {
-    for (int flip = 0; flip < 4; flip++) {
-      size_t M = shapes[s][0], N = shapes[s][1], K = shapes[s][2];
-      array a = random_floats(M * K, -1.0f, 1.0f), b = random_floats(K * N, -1.0f, 1.0f), c = array_make(((M - 1) * (N + 2) + N) * 4);
-      array want = array_make(c.size);
-      orion_matrix A = {floats(&a), flip & 1 ? 1 : K, flip & 1 ? M : 1}, B = {floats(&b), flip & 2 ? 1 : N, flip & 2 ? K : 1};
-      level->matmul(floats(&c), N + 2, A, B, M, N, K);
-      for (size_t i = 0; i < M; i++) {
-        for (size_t j = 0; j < N; j++) {
-          double sum = 0.0;
-          for (size_t k = 0; k < K; k++) sum += (double)A.data[i * A.row + k * A.col] * (double)B.data[k * B.row + j * B.col];
-          CHECK(fabs((double)floats(&c)[i * (N + 2) + j] - sum) <= (double)K * 0x1p-21,
-                "matmul %zu x %zu x %zu, flip %d, at %zu, %zu", M, N, K, flip, i, j);
-        }
+static void matmul_one(const orion_kernels *level, size_t M, size_t N, size_t K, int flip, bool add) {
+  array a = random_floats(M * K, -1.0f, 1.0f), b = random_floats(K * N, -1.0f, 1.0f), c = random_floats((M - 1) * (N + 2) + N, -1.0f, 1.0f);
+  array before = array_make(c.size), want = array_make(c.size), scratch = array_make(ORION_MATMUL_SCRATCH);
+  orion_matrix A = {floats(&a), flip & 1 ? 1 : K, flip & 1 ? M : 1}, B = {floats(&b), flip & 2 ? 1 : N, flip & 2 ? K : 1};
+  memcpy(before.data, c.data, c.size);
+  memcpy(want.data, c.data, c.size);
+  level->matmul(floats(&c), N + 2, A, B, M, N, K, add, scratch.data);
+  for (size_t i = 0; i < M; i++) {
+    for (size_t j = 0; j < N + 2 && i * (N + 2) + j < c.size / 4; j++) {
+      double old = (double)floats(&before)[i * (N + 2) + j], got = (double)floats(&c)[i * (N + 2) + j], sum = add ? old : 0.0;
+      if (j >= N) {
+        CHECK(got == old, "matmul %zu x %zu x %zu writes between rows", M, N, K);
+        continue;
       }
-      if (same_bits_promised(level)) {
-        memset(want.data, 0xEE, want.size);
-        fused->matmul(floats(&want), N + 2, A, B, M, N, K);
-        CHECK(memcmp(want.data, c.data, c.size) == 0, "matmul %zu x %zu x %zu, flip %d: other bits", M, N, K, flip);
-      }
-      array_free(level, &a);
-      array_free(level, &b);
-      array_free(level, &c);
-      array_free(level, &want);
+      for (size_t k = 0; k < K; k++) sum += (double)A.data[i * A.row + k * A.col] * (double)B.data[k * B.row + j * B.col];
+      CHECK(fabs(got - sum) <= (double)(K + 1) * 0x1p-21, "matmul %zu x %zu x %zu, flip %d, add %d, at %zu, %zu", M, N, K, flip, add, i, j);
     }
+  }
+  if (same_bits_promised(level)) {
+    fused->matmul(floats(&want), N + 2, A, B, M, N, K, add, scratch.data);
+    CHECK(memcmp(want.data, c.data, c.size) == 0, "matmul %zu x %zu x %zu, flip %d, add %d: other bits", M, N, K, flip, add);
+  }
+  memcpy(want.data, before.data, c.size);  // cut in two each way
+  size_t m = M / 2, n = N / 3 * 2;
+  bool alone = M < 4 || m < 4 || M - m < 4;  // few rows along K are dot products, in another order
+  for (int part = 0; part < 4; part++) {
+    size_t i = part & 1 ? m : 0, j = part & 2 ? n : 0, rows = part & 1 ? M - m : m, cols = part & 2 ? N - n : n;
+    orion_matrix left = {A.data + i * A.row, A.row, A.col}, right = {B.data + j * B.col, B.row, B.col};
+    if (rows && cols) level->matmul(floats(&want) + i * (N + 2) + j, N + 2, left, right, rows, cols, K, add, scratch.data);
+  }
+  CHECK(alone || memcmp(want.data, c.data, c.size) == 0, "matmul %zu x %zu x %zu, flip %d, add %d: bits depend on the cut", M, N, K, flip, add);
+  array *all[] = {&a, &b, &c, &before, &want, &scratch};
+  for (size_t i = 0; i < 6; i++) array_free(level, all[i]);
+}
+
+static void matmuls(const orion_kernels *level) {
+  static const size_t shapes[][3] = {{1, 1, 1},     {1, 40, 70},   {3, 17, 64},  {4, 16, 5},    {5, 33, 300},    {13, 64, 257},
+                                     {40, 20, 64},  {200, 18, 20}, {2, 3, 0},    {30, 16, 512}, {197, 530, 260}, {25, 513, 16}};
+  for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+    for (int flip = 0; flip < 8; flip++) matmul_one(level, shapes[s][0], shapes[s][1], shapes[s][2], flip & 3, flip & 4);
   }
 }
 

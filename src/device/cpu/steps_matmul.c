@@ -2,7 +2,11 @@
 // are floats with any strides; halves are converted first.
 #include "device/cpu/build.h"
 
-enum { PIECE_ROWS = 64, PIECE_COLS = 256 };
+enum {
+  SHARES = 4,                          // pieces for each thread, so that none waits long for the last
+  LEAST_ROWS = 48, LEAST_COLS = 32,    // of a piece
+  TILE_ROWS = 192, TILE_COLS = 256,    // of a piece that is converted on its way out, at most
+};
 
 typedef struct matmul_step {
   int batch_rank;
@@ -15,7 +19,7 @@ typedef struct matmul_step {
 typedef struct matmul_run {
   const orion_cpu_exec *x;
   const orion_cpu_step *s;
-  size_t row_blocks, col_blocks;
+  size_t piece_rows, piece_cols, row_blocks, col_blocks;
 } matmul_run;
 
 static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
@@ -23,11 +27,13 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
   const orion_cpu_exec *x = r->x;
   const matmul_step *d = r->s->data;
   const orion_cpu_view *out = &r->s->out[0];
-  float *tile = orion_cpu_scratch(x, worker);
+  uint8_t *scratch = orion_cpu_scratch(x, worker);
+  float *tile = (float *)(void *)(scratch + ORION_MATMUL_SCRATCH);
   for (size_t i = begin; i < end; i++) {
     size_t batch = i / (r->row_blocks * r->col_blocks), rest = i % (r->row_blocks * r->col_blocks);
-    size_t m0 = rest / r->col_blocks * PIECE_ROWS, n0 = rest % r->col_blocks * PIECE_COLS;
-    size_t m = d->m - m0 < PIECE_ROWS ? d->m - m0 : PIECE_ROWS, n = d->n - n0 < PIECE_COLS ? d->n - n0 : PIECE_COLS;
+    size_t m0 = rest / r->col_blocks * r->piece_rows, n0 = rest % r->col_blocks * r->piece_cols;
+    size_t m = d->m - m0 < r->piece_rows ? d->m - m0 : r->piece_rows;
+    size_t n = d->n - n0 < r->piece_cols ? d->n - n0 : r->piece_cols;
     orion_matrix a = d->a, w = d->b;
     a.data = (const float *)orion_cpu_at(x, &r->s->in[0]) +
              orion_cpu_row_offset(d->batch_rank, d->batch, d->xs, batch) + m0 * a.row;
@@ -36,7 +42,7 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     int64_t at = orion_cpu_row_offset(d->batch_rank, d->batch, d->os, batch) + (int64_t)(m0 * d->n + n0);
     float *y = d->convert ? tile : (float *)orion_cpu_at(x, out) + at;
     size_t stride = d->convert ? n : d->n;
-    x->k->matmul(y, stride, a, w, m, n, d->k);
+    x->k->matmul(y, stride, a, w, m, n, d->k, false, scratch);
     const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[2]) + n0 : NULL;
     for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
     for (size_t j = 0; d->convert && j < m; j++) {
@@ -46,9 +52,33 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
   }
 }
 
+static size_t blocks(size_t n, size_t block) { return (n + block - 1) / block; }
+
+// Each piece packs what it reads of A and B: of all ways to have `want` pieces, the one that packs least. How the work is
+// cut does not show in the result (kernels.h), so it may depend on the number of threads.
+static void cut(matmul_run *r, const matmul_step *d) {
+  size_t want = blocks((size_t)orion_pool_threads(r->x->pool) * SHARES, d->batches), best = SIZE_MAX;
+  for (size_t rows = 1; rows <= want; rows++) {
+    size_t piece_rows = blocks(blocks(d->m, rows), LEAST_ROWS) * LEAST_ROWS;
+    size_t piece_cols = blocks(blocks(d->n, blocks(want, rows)), LEAST_COLS) * LEAST_COLS;
+    if (d->convert && piece_rows > TILE_ROWS) piece_rows = TILE_ROWS;
+    if (d->convert && piece_cols > TILE_COLS) piece_cols = TILE_COLS;
+    size_t row_blocks = blocks(d->m, piece_rows), col_blocks = blocks(d->n, piece_cols);
+    size_t packed = col_blocks * d->m + row_blocks * d->n;
+    if (packed >= best) continue;
+    best = packed;
+    r->piece_rows = piece_rows;
+    r->piece_cols = piece_cols;
+    r->row_blocks = row_blocks;
+    r->col_blocks = col_blocks;
+  }
+}
+
 static orion_status run_matmul(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const matmul_step *d = s->data;
-  matmul_run r = {x, s, (d->m + PIECE_ROWS - 1) / PIECE_ROWS, (d->n + PIECE_COLS - 1) / PIECE_COLS};
+  if (!d->batches || !d->m || !d->n) return ORION_OK;
+  matmul_run r = {.x = x, .s = s};
+  cut(&r, d);
   orion_cpu_for(x, d->batches * r.row_blocks * r.col_blocks, 1, d->batches * d->m * d->n * d->k / 8, matmul_piece, &r);
   return ORION_OK;
 }
@@ -125,6 +155,6 @@ orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion
                          .n_out = 1,
                          .out = &out,
                          .data = d,
-                         .scratch = d->convert ? PIECE_ROWS * PIECE_COLS * sizeof(float) : 0};
+                         .scratch = ORION_MATMUL_SCRATCH + (d->convert ? TILE_ROWS * TILE_COLS * sizeof(float) : 0)};
   return orion_cpu_add_step(b, &step, err);
 }

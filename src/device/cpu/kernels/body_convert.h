@@ -58,18 +58,31 @@ static void float_to_int(int32_t *dst, const float *src, size_t n) {
 }
 
 // Blocks small enough that both the rows read and the rows written stay in the first cache.
-#define TRANSPOSE(name, type)                                                                                          \
-  static void name(type *dst, size_t dst_stride, const type *src, size_t src_stride, size_t rows, size_t cols) {       \
-    for (size_t r0 = 0; r0 < rows; r0 += 16) {                                                                         \
-      size_t r1 = rows - r0 < 16 ? rows : r0 + 16;                                                                     \
-      for (size_t c = 0; c < cols; c++) {                                                                              \
-        for (size_t r = r0; r < r1; r++) dst[c * dst_stride + r] = src[r * src_stride + c];                            \
-      }                                                                                                                \
-    }                                                                                                                  \
+INLINE void transpose_any_f32(float *dst, size_t dst_stride, const float *src, size_t src_stride, size_t rows,
+                              size_t cols) {
+  for (size_t c = 0; c < cols; c++) {
+    for (size_t r = 0; r < rows; r++) dst[c * dst_stride + r] = src[r * src_stride + c];
   }
-TRANSPOSE(transpose_f32, float)
-TRANSPOSE(transpose_f16, orion_half)
-#undef TRANSPOSE
+}
+static void transpose_f32(float *dst, size_t dst_stride, const float *src, size_t src_stride, size_t rows, size_t cols) {
+  size_t r = 0, whole = cols / 16 * 16;
+  for (; r + 16 <= rows; r += 16) {
+    const float *from = src + r * src_stride;
+    for (size_t c = 0; c < whole; c += 16) transpose_16(dst + c * dst_stride + r, dst_stride, from + c, src_stride);
+    transpose_any_f32(dst + whole * dst_stride + r, dst_stride, from + whole, src_stride, 16, cols - whole);
+  }
+  transpose_any_f32(dst + r, dst_stride, src + r * src_stride, src_stride, rows - r, cols);
+}
+
+static void transpose_f16(orion_half *dst, size_t dst_stride, const orion_half *src, size_t src_stride, size_t rows,
+                          size_t cols) {
+  for (size_t r0 = 0; r0 < rows; r0 += 16) {
+    size_t r1 = rows - r0 < 16 ? rows : r0 + 16;
+    for (size_t c = 0; c < cols; c++) {
+      for (size_t r = r0; r < r1; r++) dst[c * dst_stride + r] = src[r * src_stride + c];
+    }
+  }
+}
 
 static void copy_f32(float *dst, size_t dst_step, const float *src, size_t src_step, size_t n) {
   for (size_t i = 0; i < n; i++) dst[i * dst_step] = src[i * src_step];
@@ -90,7 +103,8 @@ INLINE void widen_panel(float *dst, orion_kernel_type type, const void *src, siz
     }
     return;
   }
-  for (size_t j = 0; j < rows; j++) {
+  if (col == 1 && type == ORION_KERNEL_F32) transpose_f32(dst, 16, src, row, rows, cols);
+  else for (size_t j = 0; j < rows; j++) {
     size_t k = 0;
     float lanes[16];
     for (; col == 1 && k + 16 <= cols; k += 16) {

@@ -7,8 +7,8 @@ static void install_all(orion_kernels *k) {
   install_map(k);
   install_rows(k);
   install_convert(k);
-  install_product(k);
   install_quantised(k);
+  install_matmul(k);
   install_attention(k);
   install_ceiling(k);
 }

@@ -12,6 +12,7 @@
 #ifndef ORION_DEVICE_CPU_KERNELS_KERNELS_H
 #define ORION_DEVICE_CPU_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -90,6 +91,8 @@ typedef struct orion_attention {
 
 // ---- Plain matrix product of run-time operands: C [M,N] = A [M,K] * B [K,N] ----
 // Element (i, j) of an operand is at i * row + j * col, so a transposed operand is the same call with swapped strides.
+enum { ORION_MATMUL_SCRATCH = 720896 };  // bytes, 64-byte alignment is faster but not needed
+
 typedef struct orion_matrix {
   const float *data;
   size_t row, col;
@@ -130,8 +133,10 @@ typedef struct orion_kernels {
   // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
-  // C[m, n] = sum_k A[m, k] B[k, n]; C row-major with a stride.
-  void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k);
+  // C[m, n] = sum_k A[m, k] B[k, n], or C[m, n] += that where `add` is set: the chain of an element then starts from what
+  // it holds. C is row-major with a stride. `scratch` is ORION_MATMUL_SCRATCH bytes, in which blocks of A and B are packed.
+  void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
+                 void *scratch);
   // out = softmax(scale * q k^T + mask) v for one head. A row whose every score is -inf gives NaN. Rows of a group that
   // share keys may be given as one call (mask_stride 0), which reads the keys once.
   void (*attention)(const orion_attention *a);

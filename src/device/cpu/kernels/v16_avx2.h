@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device/cpu/kernels/level.h"
+#include "device/cpu/kernels/transpose_avx.h"
 
 #define LEVEL_NAME "avx2"
 #define TILE_ROWS 6       // 12 registers of sums, 2 of weights, 1 of activation

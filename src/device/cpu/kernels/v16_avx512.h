@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device/cpu/kernels/level.h"
+#include "device/cpu/kernels/transpose_avx.h"
 
 #define LEVEL_NAME "avx512"
 #define TILE_ROWS 12      // of 32 registers; two panels of 12 rows would leave none for weights

@@ -117,6 +117,22 @@ INLINE void v16_store_half(orion_half *p, v16 x) {
   f4_store_half(p + 12, x.d);
 }
 
+// A square of 4 x 4: pairs, then halves change places.
+INLINE void transpose_4(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  float32x4_t a = vld1q_f32(src), b = vld1q_f32(src + src_stride);
+  float32x4_t c = vld1q_f32(src + 2 * src_stride), d = vld1q_f32(src + 3 * src_stride);
+  float32x4x2_t ab = vtrnq_f32(a, b), cd = vtrnq_f32(c, d);
+  vst1q_f32(dst, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+  vst1q_f32(dst + dst_stride, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+  vst1q_f32(dst + 2 * dst_stride, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+  vst1q_f32(dst + 3 * dst_stride, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+}
+INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  for (size_t r = 0; r < 16; r += 4) {
+    for (size_t c = 0; c < 16; c += 4) transpose_4(dst + c * dst_stride + r, dst_stride, src + r * src_stride + c, src_stride);
+  }
+}
+
 #undef EACH1
 #undef EACH2
 #undef EACH3

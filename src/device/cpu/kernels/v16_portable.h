@@ -4,7 +4,7 @@
 // instruction set leaves room: v16_max(a, b) is a > b ? a : b lane by lane, so the second operand comes through when
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
-// the first n lanes of memory (0 < n < 16) and fill the others with zero.
+// the first n lanes of memory (0 < n < 16) and fill the others with zero. transpose_16 turns a square of 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 
@@ -154,6 +154,12 @@ INLINE void v16_store_half(orion_half *p, v16 x) {
   float r[16];
   v16_store(r, x);
   for (int i = 0; i < 16; i++) p[i] = orion_float_to_half(r[i]);
+}
+
+INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  for (size_t c = 0; c < 16; c++) {
+    for (size_t r = 0; r < 16; r++) dst[c * dst_stride + r] = src[r * src_stride + c];
+  }
 }
 
 #undef OP1

@@ -1,0 +1,40 @@
+// A square of 16 x 16 floats turned over, eight by eight in registers: shared by the levels that have AVX.
+#ifndef ORION_DEVICE_CPU_KERNELS_TRANSPOSE_AVX_H
+#define ORION_DEVICE_CPU_KERNELS_TRANSPOSE_AVX_H
+
+#include <immintrin.h>
+
+#include "device/cpu/kernels/level.h"
+
+// dst[c * dst_stride + r] = src[r * src_stride + c] for r, c < 8. Pairs, then fours, then halves change places.
+INLINE void transpose_8(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  __m256 x[8], y[8];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * src_stride);
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+  }
+#pragma GCC unroll 2
+  for (size_t i = 0; i < 8; i += 4) {
+    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
+    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee);
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; i++) {
+    _mm256_storeu_ps(dst + i * dst_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
+    _mm256_storeu_ps(dst + (i + 4) * dst_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
+  }
+}
+
+INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  for (size_t c = 0; c < 16; c += 8) {
+    transpose_8(dst + c * dst_stride, dst_stride, src + c, src_stride);
+    transpose_8(dst + c * dst_stride + 8, dst_stride, src + 8 * src_stride + c, src_stride);
+  }
+}
+
+#endif

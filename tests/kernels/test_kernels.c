@@ -707,8 +707,10 @@ static void quantised(const orion_kernels *level) {
   }
 }
 
+// C and what it should be, whole and cut in four; flip: A, B transposed.
 static void matmul_one(const orion_kernels *level, size_t M, size_t N, size_t K, int flip, bool add) {
-  array a = random_floats(M * K, -1.0f, 1.0f), b = random_floats(K * N, -1.0f, 1.0f), c = random_floats((M - 1) * (N + 2) + N, -1.0f, 1.0f);
+  array a = random_floats(M * K, -1.0f, 1.0f), b = random_floats(K * N, -1.0f, 1.0f);
+  array c = random_floats((M - 1) * (N + 2) + N, -1.0f, 1.0f);
   array before = array_make(c.size), want = array_make(c.size), scratch = array_make(ORION_MATMUL_SCRATCH);
   orion_matrix A = {floats(&a), flip & 1 ? 1 : K, flip & 1 ? M : 1}, B = {floats(&b), flip & 2 ? 1 : N, flip & 2 ? K : 1};
   memcpy(before.data, c.data, c.size);
@@ -722,7 +724,8 @@ static void matmul_one(const orion_kernels *level, size_t M, size_t N, size_t K,
         continue;
       }
       for (size_t k = 0; k < K; k++) sum += (double)A.data[i * A.row + k * A.col] * (double)B.data[k * B.row + j * B.col];
-      CHECK(fabs(got - sum) <= (double)(K + 1) * 0x1p-21, "matmul %zu x %zu x %zu, flip %d, add %d, at %zu, %zu", M, N, K, flip, add, i, j);
+      CHECK(fabs(got - sum) <= (double)(K + 1) * 0x1p-21, "matmul %zu x %zu x %zu, flip %d, add %d, at %zu, %zu", M, N, K, flip,
+            add, i, j);
     }
   }
   if (same_bits_promised(level)) {
@@ -731,13 +734,14 @@ static void matmul_one(const orion_kernels *level, size_t M, size_t N, size_t K,
   }
   memcpy(want.data, before.data, c.size);  // cut in two each way
   size_t m = M / 2, n = N / 3 * 2;
-  bool alone = M < 4 || m < 4 || M - m < 4;  // few rows along K are dot products, in another order
+  bool few = m < 4 || M - m < 4;  // few rows along K are dot products, in another order
   for (int part = 0; part < 4; part++) {
     size_t i = part & 1 ? m : 0, j = part & 2 ? n : 0, rows = part & 1 ? M - m : m, cols = part & 2 ? N - n : n;
     orion_matrix left = {A.data + i * A.row, A.row, A.col}, right = {B.data + j * B.col, B.row, B.col};
     if (rows && cols) level->matmul(floats(&want) + i * (N + 2) + j, N + 2, left, right, rows, cols, K, add, scratch.data);
   }
-  CHECK(alone || memcmp(want.data, c.data, c.size) == 0, "matmul %zu x %zu x %zu, flip %d, add %d: bits depend on the cut", M, N, K, flip, add);
+  CHECK(few || memcmp(want.data, c.data, c.size) == 0, "matmul %zu x %zu x %zu, flip %d, add %d: bits depend on the cut", M, N,
+        K, flip, add);
   array *all[] = {&a, &b, &c, &before, &want, &scratch};
   for (size_t i = 0; i < 6; i++) array_free(level, all[i]);
 }

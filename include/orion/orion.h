@@ -2,6 +2,7 @@
 #ifndef ORION_ORION_H
 #define ORION_ORION_H
 
+#include "orion/adapter.h"
 #include "orion/alloc.h"
 #include "orion/device.h"
 #include "orion/model.h"

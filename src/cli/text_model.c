@@ -30,6 +30,17 @@ static orion_status open_tokenizer(const cli_args *a, bool need, text_model *out
   return orion_token_encoder_create(NULL, out->tokenizer, &out->encoder, err);
 }
 
+// A session with slots just wide enough for the adapters, and these in use.
+static orion_status open_session(orion_session_options *options, text_model *out, orion_error *err) {
+  options->lora_rank = out->lora.rank;
+  options->lora_targets = out->lora.targets;
+  ORION_TRY(orion_session_create(out->model, out->device, options, &out->session, err));
+  if (out->lora.n == 0) return ORION_OK;
+  ORION_TRY(orion_mix_create(out->session, out->lora.parts, out->lora.n, &out->mix, err));
+  orion_session_use(out->session, out->mix);
+  return ORION_OK;
+}
+
 orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err) {
   *out = (text_model){0};
   double start = orion_now();
@@ -45,8 +56,9 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
   options.passes = cli_text(a, "passes", NULL);
   orion_status status = orion_model_open(NULL, path, &out->model, err);
   if (status == ORION_OK) status = open_tokenizer(a, need_tokenizer, out, err);
+  if (status == ORION_OK) status = lora_args_open(a, out->model, &out->lora, err);
   if (status == ORION_OK) status = cli_open_device(a, &out->device, err);
-  if (status == ORION_OK) status = orion_session_create(out->model, out->device, &options, &out->session, err);
+  if (status == ORION_OK) status = open_session(&options, out, err);
   if (status != ORION_OK) {
     text_model_close(out);
     return status;
@@ -56,7 +68,9 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
 }
 
 void text_model_close(text_model *t) {
+  orion_mix_destroy(t->mix);
   orion_session_destroy(t->session);
+  lora_args_close(&t->lora);
   orion_device_close(t->device);
   orion_token_encoder_destroy(t->encoder);
   orion_tokenizer_close(t->tokenizer);

@@ -2,7 +2,7 @@
 #ifndef ORION_CLI_TEXT_MODEL_H
 #define ORION_CLI_TEXT_MODEL_H
 
-#include "cli/cli.h"
+#include "cli/lora_args.h"
 #include "model/model.h"
 #include "orion/session.h"
 #include "orion/tokenizer.h"
@@ -13,16 +13,19 @@ typedef struct text_model {
   orion_token_encoder *encoder;
   orion_device *device;
   orion_session *session;
+  lora_args lora;               // adapters asked for
+  orion_mix *mix;               // in use; NULL: none
   double load_ms;
 } text_model;
 
-// Options that both commands have: -m, --tokenizer, --ctx, --weights, --target, --passes.
+// Options that both commands have: -m, --tokenizer, --ctx, --weights, --target, --lora, --passes.
 #define CLI_MODEL_OPTIONS                                                                                      \
   {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},                    \
   {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},         \
   {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},                                  \
   {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},                               \
   {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},                  \
+  {"lora", 0, CLI_TEXT, "PATH[:SCALE]", "apply a PEFT adapter, SCALE times (default 1); several add up", true},    \
   {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; \"\" for none", false}
 
 orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err);

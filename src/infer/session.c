@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "infer/mix.h"
 #include "model/graph.h"
 #include "runtime/runner.h"
 
@@ -51,6 +52,8 @@ struct orion_session {
   program head, wide_head;      // only runner, tokens; x is the head's y, y its logits
   orion_tensor **k_cache, **v_cache;
   float *row, *half_cos, *half_sin, *logits;
+  orion_mixes mixes;
+  const double *scales;         // of the feed under way: those of the next token, [parts of the mix]
   bool has_logits;
   size_t runs;                  // program runs of the feed under way
   size_t prefill_runs;
@@ -93,6 +96,7 @@ static orion_status find_layer_tensors(orion_session *s, const orion_runner *r, 
 static orion_graph_spec body_spec(const orion_session *s, int64_t tokens, bool cached) {
   orion_graph_spec spec = {.kind = ORION_GRAPH_BODY, .tokens = tokens, .past = cached ? s->cache_rows : 0};
   spec.compute = s->target->ane ? ORION_FP16 : ORION_FP32;
+  spec.lora = s->mixes.slots;
   spec.weights = spec.cache = s->weights;
   return spec;
 }
@@ -114,7 +118,8 @@ static orion_status compile_body(orion_session *s, program *p, int64_t tokens, b
   }
   if (cached) ORION_TRY(find_tensor(p->runner, "mask", &p->mask, err));
   ORION_TRY(find_layer_tensors(s, p->runner, "k", p->k, err));
-  return find_layer_tensors(s, p->runner, "v", p->v, err);
+  ORION_TRY(find_layer_tensors(s, p->runner, "v", p->v, err));
+  return orion_mixes_add(&s->mixes, p->runner, err);
 }
 
 static orion_status compile_head(orion_session *s, program *p, int64_t tokens, orion_error *err) {
@@ -159,6 +164,18 @@ static const char *default_target(const orion_session *s) {
   return info.family && orion_target_find(info.family) ? info.family : "cpu";
 }
 
+// Slots as wide as the target wants rows to be.
+static orion_status choose_slots(orion_session *s, const orion_session_options *o, orion_error *err) {
+  const orion_config *c = &s->model->config;
+  s->mixes = (orion_mixes){.allocator = s->allocator, .device = s->device, .config = c};
+  if (o->lora_rank < 0 || o->lora_rank > ORION_LORA_MAX_RANK) {
+    return ORION_FAIL(err, ORION_INVALID, "lora_rank: %lld is not within 0 to %d", (long long)o->lora_rank, ORION_LORA_MAX_RANK);
+  }
+  if (o->lora_rank == 0) return ORION_OK;
+  s->mixes.slots.rank = round_up(o->lora_rank, s->target->width_multiple);
+  return orion_projection_parse(c, o->lora_targets, &s->mixes.slots.targets, err);
+}
+
 static orion_status check_options(orion_session *s, const orion_session_options *o, orion_error *err) {
   const orion_config *c = &s->model->config;
   if (o->struct_size < sizeof *o) {
@@ -185,7 +202,7 @@ static orion_status check_options(orion_session *s, const orion_session_options 
   }
   if (o->passes && !(s->passes = orion_arena_strdup(&s->arena, o->passes))) return ORION_OOM(err, "session");
   s->cache_rows = round_up(s->context, s->target->width_multiple);
-  return ORION_OK;
+  return choose_slots(s, o, err);
 }
 
 static orion_status allocate(orion_session *s, orion_error *err) {
@@ -284,7 +301,7 @@ static orion_status check_finite(const program *p, int64_t n, int64_t position, 
 static orion_status run_body(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
   ORION_TRY(write_inputs(s, p, tokens, n, err));
   if (p->cached) open_mask(s, s->position);
-  ORION_TRY(orion_runner_run(p->runner, err));
+  ORION_TRY(orion_mixes_run(&s->mixes, p->runner, n, s->scales, err));
   s->runs += orion_runner_parts(p->runner);
   ORION_TRY(check_finite(p, n, s->position, err));
   for (int64_t i = 0; i < s->model->config.layers; i++) {
@@ -365,6 +382,7 @@ static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, afte
     if (status == ORION_OK) status = after(s, p, done, m, done + (size_t)m == n, ctx, err);
     if (status != ORION_OK) break;
     done += (size_t)m;
+    if (s->scales) s->scales += (size_t)m * orion_mix_parts(s->mixes.used);
     if (n > 1) s->last_bucket = p->tokens;
   }
   if (status != ORION_OK) {
@@ -384,6 +402,20 @@ static orion_status after_feed(orion_session *s, program *p, size_t done, int64_
 orion_status orion_session_feed(orion_session *s, const int32_t *tokens, size_t n, orion_error *err) {
   return n ? feed(s, tokens, n, after_feed, NULL, err) : ORION_OK;
 }
+
+orion_status orion_session_feed_scaled(orion_session *s, const int32_t *tokens, size_t n, const double *scales,
+                                       orion_error *err) {
+  if (!s->mixes.used) return ORION_FAIL(err, ORION_INVALID, "scales: no mix of adapters is in use");
+  for (size_t i = 0; i < n * orion_mix_parts(s->mixes.used); i++) {
+    if (!isfinite(scales[i])) return ORION_FAIL(err, ORION_INVALID, "scales: number %zu is %g", i, scales[i]);
+  }
+  s->scales = scales;
+  orion_status status = orion_session_feed(s, tokens, n, err);
+  s->scales = NULL;
+  return status;
+}
+
+orion_mixes *orion_session_mixes(orion_session *s) { return &s->mixes; }
 
 typedef struct each_logits {
   orion_logits_fn fn;

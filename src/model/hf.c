@@ -152,32 +152,6 @@ static void detect_prefix(loader *l) {
 
 // ---- tensors ----
 
-static void shape_text(char *out, size_t size, int rank, const int64_t *dims) {
-  size_t at = (size_t)snprintf(out, size, "[");
-  for (int i = 0; i < rank && at < size; i++) {
-    at += (size_t)snprintf(out + at, size - at, "%s%lld", i ? ", " : "", (long long)dims[i]);
-  }
-  if (at < size) snprintf(out + at, size - at, "]");
-}
-
-static orion_status check_tensor(const orion_safetensors *file, const orion_stored_tensor *t, int rank, const int64_t *dims,
-                                 orion_error *err) {
-  bool same = t->rank == rank;
-  for (int i = 0; same && i < rank; i++) same = t->dims[i] == dims[i];
-  if (!same) {
-    char want[64], found[200];
-    shape_text(want, sizeof want, rank, dims);
-    shape_text(found, sizeof found, t->rank, t->dims);
-    return ORION_FAIL(err, ORION_FORMAT, "%s (byte %llu): tensor '%.100s' has shape %s, config.json asks for %s",
-                      file->name, (unsigned long long)t->offset, t->name, found, want);
-  }
-  if (!orion_dtype_is_float(t->dtype)) {
-    return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: tensor '%.100s' is stored as %s (want F32, F16, BF16 or F64)",
-                      file->name, t->name, t->spelling);
-  }
-  return ORION_OK;
-}
-
 // The tensor as [rows, cols] of the file; vectors have cols 1.
 static orion_status make_leaf(loader *l, const orion_safetensors *file, const orion_stored_tensor *t, const orion_data **out,
                               orion_error *err) {
@@ -185,17 +159,11 @@ static orion_status make_leaf(loader *l, const orion_safetensors *file, const or
     *out = l->last_leaf;
     return ORION_OK;
   }
-  size_t rows = (size_t)t->dims[0], cols = t->rank == 2 ? (size_t)t->dims[1] : 1;
-  size_t width = orion_dtype_bits(t->dtype) / 8;
-  const orion_data *leaf;
-  if ((uintptr_t)t->bytes % width == 0) {
-    leaf = orion_data_borrow_mapped(l->model->data, t->dtype, rows, cols, t->bytes, t->name);
-  } else {  // the format does not promise alignment; nearly every writer provides it
-    leaf = orion_data_copy(l->model->data, t->dtype, rows, cols, t->bytes);
-  }
+  const orion_data *leaf = orion_stored_leaf(l->model->data, t);
   if (!leaf) return ORION_OOM(err, file->name);
   if (l->model->file_bytes <= ORION_SCAN_BYTES) {
-    ORION_TRY(orion_model_check_finite(file->name, t->name, t->offset, t->dtype, leaf->bytes, rows * cols, err));
+    size_t n = orion_data_elements(leaf);
+    ORION_TRY(orion_model_check_finite(file->name, t->name, t->offset, t->dtype, leaf->bytes, n, err));
   }
   l->last = t;
   l->last_leaf = *out = leaf;
@@ -232,7 +200,7 @@ static orion_status load_slot(loader *l, const orion_slot *slot, const char *nam
     return ORION_FAIL(err, ORION_FORMAT, "%s: tensor '%.100s' is missing from its weights (an incomplete download, or "
                       "another model's config.json)", l->dir, name);
   }
-  ORION_TRY(check_tensor(file, t, slot->cols == ORION_EXTENT_NONE ? 1 : 2, dims, err));
+  ORION_TRY(orion_stored_check(file, t, slot->cols == ORION_EXTENT_NONE ? 1 : 2, dims, "config.json asks for", err));
   const orion_data *x;
   ORION_TRY(make_leaf(l, file, t, &x, err));
   if (slot->conv1d) x = orion_data_transpose(l->model->data, x);

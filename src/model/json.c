@@ -77,3 +77,16 @@ const char *orion_json_string(orion_json_reader *r, const char *key, const char 
   if (value || !fallback) orion_json_refuse(r, ORION_FORMAT, key, "want a string");
   return fallback ? fallback : "";
 }
+
+static int add_piece(const char *piece, size_t n, void *out) {
+  orion_strbuf_add(out, piece, n);
+  return 0;
+}
+
+orion_status orion_json_text(const json_t *value, orion_strbuf *out, orion_error *err) {
+  if (json_dump_callback(value, add_piece, out, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) != 0) {
+    return ORION_OOM(err, "JSON");
+  }
+  orion_strbuf_addc(out, '\n');
+  return orion_strbuf_status(out, err);
+}

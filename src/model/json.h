@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/strbuf.h"
 #include "orion/status.h"
 
 // Parses `n` bytes that must be one JSON object. Refused: duplicate keys, NUL, invalid UTF-8, more than 2048 levels (the
@@ -33,5 +34,8 @@ const char *orion_json_string(orion_json_reader *r, const char *key, const char 
 const json_t *orion_json_member(const orion_json_reader *r, const char *key);  // NULL if absent or null
 // Fails with "NAME: 'key' is VALUE (hint)".
 void orion_json_refuse(orion_json_reader *r, orion_status code, const char *key, const char *hint);
+
+// Appends the text of a value, indented, numbers to their last bit.
+orion_status orion_json_text(const json_t *value, orion_strbuf *out, orion_error *err);
 
 #endif

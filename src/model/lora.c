@@ -8,6 +8,13 @@ static const char *const keys[ORION_PROJECTIONS] = {"wq", "wk", "wv", "wo", "gat
 
 const char *orion_projection_name(orion_projection p) { return names[p]; }
 
+int orion_projection_of(const char *key) {
+  for (int p = 0; p < ORION_PROJECTIONS; p++) {
+    if (strcmp(keys[p], key) == 0) return p;
+  }
+  return -1;
+}
+
 unsigned orion_projection_all(const orion_config *c) {
   unsigned all = (1u << ORION_PROJECTIONS) - 1;
   return c->gated ? all : all & ~(1u << ORION_PROJECTION_GATE);

@@ -3,6 +3,7 @@
 #define ORION_MODEL_PARTS_H
 
 #include "model/model.h"
+#include "model/safetensors.h"
 
 // Weight files up to this size are searched for NaN and infinity when they are opened. In larger ones that would cost a
 // second reading; whoever packs their weights finds them then.
@@ -15,6 +16,13 @@ orion_status orion_model_create(const orion_allocator *a, const orion_config *co
 // Fails with FORMAT, naming tensor and byte, if one of n elements is NaN or infinite.
 orion_status orion_model_check_finite(const char *file, const char *tensor, uint64_t offset, orion_dtype dtype,
                                       const void *elements, size_t n, orion_error *err);
+
+// The tensor as [rows, cols] of its file (vectors have cols 1), where it lies, or copied where it is not aligned: the format
+// does not promise it, nearly every writer provides it. The file outlives the store. NULL when out of memory.
+const orion_data *orion_stored_leaf(orion_data_store *store, const orion_stored_tensor *t);
+// Fails, naming file, byte and tensor, unless it has this shape and a floating type. `who`: "config.json asks for".
+orion_status orion_stored_check(const orion_safetensors *file, const orion_stored_tensor *t, int rank, const int64_t *dims,
+                                const char *who, orion_error *err);
 
 // llama2.c's version 0 file, from memory that outlives the model's store. `name` is for messages.
 orion_status orion_llama2c_parse(const orion_allocator *a, const char *name, const char *dir, const void *bytes,

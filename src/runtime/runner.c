@@ -1,4 +1,4 @@
-#include "runtime/runner.h"
+#include "runtime/variant.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -153,6 +153,62 @@ orion_status orion_runner_run(orion_runner *r, orion_error *err) {
   for (size_t i = 0; i < r->plan->n_parts; i++) ORION_TRY(orion_run(r->parts[i].bindings, err));
   return ORION_OK;
 }
+
+// ---- variants ----
+
+struct orion_variant {
+  const orion_allocator *allocator;
+  orion_runner *runner;
+  orion_bindings **parts;   // one a part of the plan
+};
+
+static orion_status bind_variant(orion_variant *v, size_t index, size_t n_given, const orion_given_surface *given,
+                                 orion_error *err) {
+  orion_runner *r = v->runner;
+  const orion_part *part = &r->plan->parts[index];
+  ORION_TRY(orion_bindings_create(r->parts[index].executable, &v->parts[index], err));
+  for (size_t i = 0; i < part->n_ports; i++) {
+    const orion_port *port = &part->ports[i];
+    const orion_tensor *own = find(r, port, &orion_executable_io(r->parts[index].executable, port->name)->layout);
+    orion_surface *surface = own->surface;
+    for (size_t k = 0; k < n_given; k++) {
+      if (strcmp(given[k].logical, port->logical) == 0) surface = given[k].surface;
+    }
+    ORION_TRY(orion_bind(v->parts[index], port->name, surface, err));
+  }
+  return ORION_OK;
+}
+
+orion_status orion_variant_create(orion_runner *r, size_t n_given, const orion_given_surface *given, orion_variant **out,
+                                  orion_error *err) {
+  orion_variant *v = orion_alloc_zero(r->allocator, 1, sizeof *v);
+  if (!v) return ORION_OOM(err, "variant");
+  v->allocator = r->allocator;
+  v->runner = r;
+  v->parts = orion_alloc_zero(r->allocator, r->plan->n_parts, sizeof *v->parts);
+  orion_status status = v->parts ? ORION_OK : ORION_OOM(err, "variant");
+  for (size_t i = 0; status == ORION_OK && i < r->plan->n_parts; i++) status = bind_variant(v, i, n_given, given, err);
+  if (status == ORION_OK) {
+    *out = v;
+  } else {
+    orion_variant_destroy(v);
+  }
+  return status;
+}
+
+void orion_variant_destroy(orion_variant *v) {
+  if (!v) return;
+  for (size_t i = 0; v->parts && i < v->runner->plan->n_parts; i++) orion_bindings_destroy(v->parts[i]);
+  orion_free(v->allocator, v->parts, v->runner->plan->n_parts, sizeof *v->parts);
+  orion_free(v->allocator, v, 1, sizeof *v);
+}
+
+orion_status orion_variant_run(orion_variant *v, orion_error *err) {
+  for (size_t i = 0; i < v->runner->plan->n_parts; i++) ORION_TRY(orion_run(v->parts[i], err));
+  return ORION_OK;
+}
+
+// ----
 
 orion_status orion_runner_update(orion_runner *r, const char *value, const void *bytes, size_t n, orion_error *err) {
   bool found = false;

@@ -44,16 +44,3 @@ orion_status orion_file_hash(const char *path, char out[ORION_HASH_TEXT], orion_
   close(fd);
   return status;
 }
-
-static int add_piece(const char *piece, size_t n, void *out) {
-  orion_strbuf_add(out, piece, n);
-  return 0;
-}
-
-orion_status orion_json_text(const json_t *value, orion_strbuf *out, orion_error *err) {
-  if (json_dump_callback(value, add_piece, out, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) != 0) {
-    return ORION_OOM(err, "state");
-  }
-  orion_strbuf_addc(out, '\n');
-  return orion_strbuf_status(out, err);
-}

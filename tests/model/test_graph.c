@@ -76,7 +76,7 @@ static void feed(run *r, const int64_t *ids, size_t n, double *out) {
     io[n_io++] = (bound){names[4 * i + 2], NULL, fresh[2 * i]};
     io[n_io++] = (bound){names[4 * i + 3], NULL, fresh[2 * i + 1]};
   }
-  orion_graph_spec spec = {ORION_GRAPH_BODY, (int64_t)n, r->used ? (int64_t)r->cap : 0, ORION_FP32, r->weights, r->cache};
+  orion_graph_spec spec = {ORION_GRAPH_BODY, (int64_t)n, r->used ? (int64_t)r->cap : 0, ORION_FP32, r->weights, r->cache, {0}};
   orion_program *p = graph(m, &spec);
   evaluate(p, io, n_io);
   orion_program_destroy(p);
@@ -210,7 +210,7 @@ static void every_choice_of_types_verifies(void **state) {
   static const orion_dtype computes[] = {ORION_FP32, ORION_FP16}, types[] = {ORION_FP32, ORION_FP16, ORION_BF16};
   for (int i = 0; i < 2 * 3 * 3 * 2; i++) {
     orion_graph_spec spec = {ORION_GRAPH_BODY, 1 + i % 5, i & 1 ? 8 : 0, computes[i / 2 % 2], types[i / 4 % 3],
-                             types[i / 12 % 3]};
+                             types[i / 12 % 3], {0}};
     orion_program *p = graph(m, &spec);
     const orion_function *f = orion_program_function(p, "main");
     assert_int_equal(f->n_params, 3 + (spec.past ? 1 + 2 * TINY_LAYERS : 0));
@@ -240,7 +240,7 @@ static void programs_outlive_the_model(void **state) {
   orion_model *m;
   orion_error err;
   assert_ok(orion_model_open(NULL, dir, &m, &err), &err);
-  orion_graph_spec spec = {ORION_GRAPH_HEAD, 1, 0, ORION_FP32, ORION_FP32, ORION_FP32};
+  orion_graph_spec spec = {ORION_GRAPH_HEAD, 1, 0, ORION_FP32, ORION_FP32, ORION_FP32, {0}};
   orion_program *p = graph(m, &spec);
   orion_model_close(m);
   double y[TINY_DIM] = {1}, logits[TINY_VOCAB];
@@ -261,12 +261,12 @@ static void impossible_graphs_are_refused(void **state) {
   orion_error err;
   assert_ok(orion_model_open(NULL, dir, &m, &err), &err);
   static const orion_graph_spec bad[] = {
-      {ORION_GRAPH_BODY, 0, 0, ORION_FP32, ORION_FP32, ORION_FP32},
-      {ORION_GRAPH_BODY, (1 << 20) + 1, 0, ORION_FP32, ORION_FP32, ORION_FP32},
-      {ORION_GRAPH_BODY, 1, -1, ORION_FP32, ORION_FP32, ORION_FP32},
-      {ORION_GRAPH_BODY, 1, 0, ORION_BF16, ORION_FP32, ORION_FP32},
-      {ORION_GRAPH_BODY, 1, 0, ORION_FP32, ORION_INT8, ORION_FP32},
-      {ORION_GRAPH_HEAD, 1, 0, ORION_FP32, ORION_FP32, ORION_DTYPE_NONE},
+      {ORION_GRAPH_BODY, 0, 0, ORION_FP32, ORION_FP32, ORION_FP32, {0}},
+      {ORION_GRAPH_BODY, (1 << 20) + 1, 0, ORION_FP32, ORION_FP32, ORION_FP32, {0}},
+      {ORION_GRAPH_BODY, 1, -1, ORION_FP32, ORION_FP32, ORION_FP32, {0}},
+      {ORION_GRAPH_BODY, 1, 0, ORION_BF16, ORION_FP32, ORION_FP32, {0}},
+      {ORION_GRAPH_BODY, 1, 0, ORION_FP32, ORION_INT8, ORION_FP32, {0}},
+      {ORION_GRAPH_HEAD, 1, 0, ORION_FP32, ORION_FP32, ORION_DTYPE_NONE, {0}},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     orion_program *p = NULL;
@@ -281,7 +281,7 @@ static orion_status open_and_build(void *ctx, const orion_allocator *a, orion_er
   orion_model *m = NULL;
   orion_program *p = NULL;
   ORION_TRY(orion_model_open(a, ctx, &m, err));
-  orion_graph_spec spec = {ORION_GRAPH_BODY, 2, 4, ORION_FP32, ORION_FP16, ORION_FP16};
+  orion_graph_spec spec = {ORION_GRAPH_BODY, 2, 4, ORION_FP32, ORION_FP16, ORION_FP16, {0}};
   orion_status status = orion_model_graph(m, &spec, &p, err);
   orion_program_destroy(p);
   p = NULL;

@@ -105,16 +105,16 @@ static void check_model(void *ctx, const char *path, const char *name) {
   orion_error err;
   assert_ok(orion_model_open(NULL, path, &m, &err), &err);
   const orion_target *m1 = orion_target_find("m1"), *m4 = orion_target_find("m4"), *host = orion_target_find("cpu");
-  const orion_graph_spec prefill = {ORION_GRAPH_BODY, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16};
-  const orion_graph_spec decode = {ORION_GRAPH_BODY, 32, 32, ORION_FP16, ORION_FP16, ORION_FP16};
+  const orion_graph_spec prefill = {ORION_GRAPH_BODY, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16, {0}};
+  const orion_graph_spec decode = {ORION_GRAPH_BODY, 32, 32, ORION_FP16, ORION_FP16, ORION_FP16, {0}};
   check(m, name, m4, &prefill);
   check(m, name, m1, &decode);
   check(m, name, m4, &decode);
-  const orion_graph_spec some = {ORION_GRAPH_BODY, 4, 0, ORION_FP32, ORION_FP16, ORION_FP32};
-  const orion_graph_spec one = {ORION_GRAPH_BODY, 1, 32, ORION_FP32, ORION_FP16, ORION_FP16};
+  const orion_graph_spec some = {ORION_GRAPH_BODY, 4, 0, ORION_FP32, ORION_FP16, ORION_FP32, {0}};
+  const orion_graph_spec one = {ORION_GRAPH_BODY, 1, 32, ORION_FP32, ORION_FP16, ORION_FP16, {0}};
   check(m, name, host, &some);
   check(m, name, host, &one);
-  orion_graph_spec head = {ORION_GRAPH_HEAD, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16};
+  orion_graph_spec head = {ORION_GRAPH_HEAD, 32, 0, ORION_FP16, ORION_FP16, ORION_FP16, {0}};
   check(m, name, m4, &head);
   // Limits so tight that layers and heads are cut.
   orion_target tight = *m4;

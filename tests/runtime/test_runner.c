@@ -9,7 +9,7 @@ static orion_status lower(const orion_model *m, orion_graph_kind kind, int64_t t
   static orion_target t;  // a plan keeps the pointer
   t = *orion_target_find("m4");
   t.max_weight_bytes = max_weight_bytes;
-  orion_graph_spec spec = {kind, tokens, kind == ORION_GRAPH_BODY ? 64 : 0, ORION_FP16, ORION_FP16, ORION_FP16};
+  orion_graph_spec spec = {kind, tokens, kind == ORION_GRAPH_BODY ? 64 : 0, ORION_FP16, ORION_FP16, ORION_FP16, {0}};
   orion_program *graph;
   ORION_TRY(orion_model_graph(m, &spec, &graph, err));
   orion_lower_options options = {.target = &t};

@@ -1,7 +1,9 @@
-#include "runtime/variant.h"
+#include "runtime/runner.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "runtime/variant.h"
 
 typedef struct compiled_part {
   orion_executable *executable;

@@ -126,7 +126,7 @@ void orion_layout_to_floats(const orion_layout *l, const void *surface, float *p
     if (d == ORION_FP32) {
       memcpy(packed, row, n * sizeof *packed);
     } else if (d == ORION_FP16) {
-      for (size_t i = 0; i < n; i++) packed[i] = orion_half_to_float(((const orion_half *)row)[i]);
+      orion_half_to_floats(packed, (const orion_half *)row, n);
     } else {
       for (size_t i = 0; i < n; i++) packed[i] = (float)orion_load_double(d, row, i);
     }
@@ -141,7 +141,7 @@ void orion_layout_from_floats(const orion_layout *l, void *surface, const float 
     if (d == ORION_FP32) {
       memcpy(row, packed, n * sizeof *packed);
     } else if (d == ORION_FP16) {
-      for (size_t i = 0; i < n; i++) ((orion_half *)row)[i] = orion_float_to_half(packed[i]);
+      orion_floats_to_half((orion_half *)row, packed, n);
     } else {
       for (size_t i = 0; i < n; i++) orion_store_double(d, row, i, (double)packed[i]);
     }

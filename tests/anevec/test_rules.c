@@ -111,7 +111,9 @@ static void fast_sums_are_the_definition(void **state) {
     if (turn % 6 == 5) x[5] = INFINITY;
     size_t n = turn % 2 ? N : 1;
     float bias = turn % 3 ? random_half(&r, 20) : 0;
-    orion_ane_mac(K, w, x, n, n, bias, out, 1);
+    const orion_sim_product p = {.k = K, .n = n, .rows = w, .row_stride = K, .panel = x, .ldx = n, .bias = &bias, .out = out,
+                                 .row_step = n, .column_step = 1};
+    orion_ane_product(&p, 0, 1);
     for (size_t j = 0; j < n; j++) {
       float want = orion_ane_mac_column(K, w, x + j, n, bias);
       if (orion_float_to_bits(out[j]) != orion_float_to_bits(want)) {

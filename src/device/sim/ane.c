@@ -175,8 +175,9 @@ static const char *const unknown_m6[] = {
     .family = #NAME,                                                                                              \
     .numerics = ARCH ": sums of products in steps of 2^-16 up to 2^15, results in fp16, ties away from zero, "    \
                      "functions by table",                                                                        \
-    .mac = orion_ane_mac, .unary = orion_ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary, .row = ane_row,                 \
-    .round = ane_round, .accept = ane_accept, .narrow = orion_fixed_half, .divide = divide, .int8 = orion_ane_int8,                       \
+    .product = orion_ane_product, .unary = orion_ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary,         \
+    .row = ane_row, .round = ane_round, .accept = ane_accept, .narrow = orion_fixed_half, .divide = divide,       \
+    .int8 = orion_ane_int8,                                                                                       \
     .softmax = orion_ane_softmax, .unknown = unknown_##NAME, .ane = true, __VA_ARGS__                             \
   }
 

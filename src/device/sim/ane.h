@@ -48,20 +48,27 @@ float orion_ane_add_epsilon(float x, float epsilon);
 
 // ---- multiply-accumulate ----
 
-void orion_ane_mac(size_t k, const float *w, const float *x, size_t ldx, size_t n, float bias, float *out, size_t step);
+void orion_ane_product(const orion_sim_product *p, size_t begin, size_t end);
 // One column, term by term in order: the definition. `step` is between the x of neighbouring terms.
 float orion_ane_mac_column(size_t k, const float *w, const float *x, size_t step, float bias);
 
 // Sums of products, in steps of 2^-16, and an upper bound of the sum of their magnitudes (in steps, without rounding).
 // Sums are right where the bound is below 2^31 by more than the errors of its own making.
+//   peaks: of the norms of `lanes` columns, by pair of vectors, never too small
+//   block: ROWS rows of weights w[r] times `lanes` columns, whose peaks are given; adds to the sums of row r at r * lds
+//          and to one bound for each pair of vectors at r * ldb
 //   panel: `lanes` columns side by side, rows of x `ldx` apart; adds to sum and bound.
 //   dot:   one column whose elements lie side by side.
+enum { ORION_ANE_ROWS = 4, ORION_ANE_CHUNK = 128 };  // rows of a block; terms whose weights are made ready at once
 typedef struct orion_ane_lanes {
   size_t width;  // columns of a panel are multiples of this
+  void (*peaks)(size_t k, const float *x, size_t ldx, size_t lanes, float *out);
+  void (*block)(size_t k, const float *const *w, const float *x, size_t ldx, const float *peak, size_t lanes,
+                int32_t *sum, size_t lds, float *bound, size_t ldb);
   void (*panel)(size_t k, const float *w, const float *x, size_t ldx, size_t lanes, int32_t *sum, float *bound);
   int32_t (*dot)(size_t k, const float *w, const float *x, float *bound);
-  // fp16 of start + sum[i], each below 2^31 (in steps).
-  void (*finish)(const int32_t *sum, int32_t start, float *out, size_t n);
+  // fp16 of start + sum[i], each below 2^31 (in steps); narrow: below 2^24.
+  void (*finish)(const int32_t *sum, int32_t start, bool narrow, float *out, size_t n);
   // Whole rows of the elementwise unit: z = x + y, x - y or x * y, steps of x and y 0 or 1; and x rounded in place.
   void (*row)(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z, size_t n);
   void (*round)(float *x, size_t n);

@@ -41,11 +41,12 @@ static float limit_of(size_t k, int64_t start) {
   return limit > 0 ? (float)limit * (1 - 0x1p-22f) : 0;
 }
 
-enum { COLUMNS = 256, NARROW = 64 };  // sums held at once; terms gathered at once
+enum { COLUMNS = 128, PAIRS = COLUMNS / 8 };  // sums of a row held at once; pairs of vectors among them, at most
+enum { NARROW = 64, RUNS = 32 };              // terms gathered at once; peaks of a column
 
 // One column of a panel: gathered, so that its terms lie side by side.
-static float single(const orion_ane_lanes *l, size_t k, const float *w, const float *x, size_t ldx, float bias,
-                    int64_t start, float limit) {
+static float single(const orion_ane_lanes *l, size_t k, const float *w, const float *x, size_t ldx, float bias) {
+  const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
   uint32_t sum = 0;
   float bound = 0;
   if (ldx == 1) {
@@ -59,27 +60,67 @@ static float single(const orion_ane_lanes *l, size_t k, const float *w, const fl
       bound += part;
     }
   }
-  if (!(bound < limit)) return orion_ane_mac_column(k, w, x, ldx, bias);
+  if (!(bound < limit_of(k, start))) return orion_ane_mac_column(k, w, x, ldx, bias);
   return orion_fixed_half((double)((int32_t)sum + start) * 0x1p-16);
 }
 
-void orion_ane_mac(size_t k, const float *w, const float *x, size_t ldx, size_t n, float bias, float *out,
-                   size_t step) {
-  const orion_ane_lanes *l = orion_ane_lanes_here();
+// The sums of one row to fp16; pairs of vectors whose bound does not hold again, column by column.
+static void finish_row(const orion_ane_lanes *l, const orion_sim_product *p, size_t r, size_t first, size_t n,
+                       const int32_t *sum, const float *bound) {
+  const float bias = p->bias ? p->bias[r] : 0, *w = p->rows + r * p->row_stride;
   const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
-  const float limit = limit_of(k, start);
-  size_t j = 0;
-  while (n - j >= l->width) {
-    int32_t sum[COLUMNS];
-    float bound[COLUMNS], result[COLUMNS];
-    size_t m = (n - j < COLUMNS ? n - j : COLUMNS) / l->width * l->width;
-    memset(sum, 0, m * sizeof *sum);
-    memset(bound, 0, m * sizeof *bound);
-    l->panel(k, w, x + j, ldx, m, sum, bound);
-    l->finish(sum, limit > 0 ? (int32_t)start : 0, result, m);
-    for (size_t c = 0; c < m; c++, j++) {
-      out[j * step] = bound[c] < limit ? result[c] : orion_ane_mac_column(k, w, x + j, ldx, bias);
+  const float limit = limit_of(p->k, start), narrow = limit - (0x1p31f - 0x1p24f);
+  const size_t pair = 2 * l->width;
+  float *out = p->out + r * p->row_step + first * p->column_step, result[COLUMNS];
+  bool direct = p->column_step == 1;
+  float most = 0;
+  for (size_t c = 0; c < n; c += pair) most = bound[c / pair] <= most ? most : bound[c / pair];
+  l->finish(sum, limit > 0 ? (int32_t)start : 0, most < narrow, direct ? out : result, n);
+  for (size_t c = 0; c < n && !direct; c++) out[c * p->column_step] = result[c];
+  for (size_t c = 0; c < n && !(most < limit); c++) {
+    if (bound[c / pair] < limit) continue;
+    out[c * p->column_step] = single(l, p->k, w, p->panel + first + c, p->ldx, bias);
+  }
+}
+
+// Columns [first, first + n) of all rows from begin to end. Peaks are taken over runs of terms, so that one large number
+// does not spoil the bound of a whole column.
+static void product_columns(const orion_ane_lanes *l, const orion_sim_product *p, size_t begin, size_t end, size_t first,
+                            size_t n) {
+  enum { ROWS = ORION_ANE_ROWS };
+  int32_t sum[ROWS * COLUMNS];
+  float bound[ROWS * PAIRS], peak[RUNS * PAIRS];
+  const size_t run = orion_round_up((p->k + RUNS - 1) / RUNS, ORION_ANE_CHUNK);
+  for (size_t i = 0; i < p->k; i += run) {
+    l->peaks(p->k - i < run ? p->k - i : run, p->panel + i * p->ldx + first, p->ldx, n, peak + i / run * PAIRS);
+  }
+  for (size_t r0 = begin; r0 < end; r0 += ROWS) {
+    for (size_t r = 0; r < ROWS; r++) memset(sum + r * COLUMNS, 0, n * sizeof *sum);
+    memset(bound, 0, sizeof bound);
+    for (size_t i = 0; i < p->k; i += run) {
+      const float *w[ROWS];
+      for (size_t r = 0; r < ROWS; r++) w[r] = p->rows + (r0 + r < end ? r0 + r : end - 1) * p->row_stride + i;
+      l->block(p->k - i < run ? p->k - i : run, w, p->panel + i * p->ldx + first, p->ldx, peak + i / run * PAIRS, n,
+               sum, COLUMNS, bound, PAIRS);
+    }
+    for (size_t r = 0; r < ROWS && r0 + r < end; r++) {
+      finish_row(l, p, r0 + r, first, n, sum + r * COLUMNS, bound + r * PAIRS);
     }
   }
-  for (; j < n; j++) out[j * step] = single(l, k, w, x + j, ldx, bias, start, limit);
+}
+
+void orion_ane_product(const orion_sim_product *p, size_t begin, size_t end) {
+  const orion_ane_lanes *l = orion_ane_lanes_here();
+  size_t j = 0;
+  while (p->n - j >= l->width) {
+    size_t m = (p->n - j < COLUMNS ? p->n - j : COLUMNS) / l->width * l->width;
+    product_columns(l, p, begin, end, j, m);
+    j += m;
+  }
+  for (; j < p->n; j++) {
+    for (size_t r = begin; r < end; r++) {
+      p->out[r * p->row_step + j * p->column_step] =
+          single(l, p->k, p->rows + r * p->row_stride, p->panel + j, p->ldx, p->bias ? p->bias[r] : 0);
+    }
+  }
 }

@@ -29,6 +29,13 @@ static void ideal_mac(size_t k, const float *w, const float *x, size_t ldx, size
   }
 }
 
+static void ideal_product(const orion_sim_product *p, size_t begin, size_t end) {
+  for (size_t r = begin; r < end; r++) {
+    ideal_mac(p->k, p->rows + r * p->row_stride, p->panel, p->ldx, p->n, p->bias ? p->bias[r] : 0,
+              p->out + r * p->row_step, p->column_step);
+  }
+}
+
 static double sigmoid(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
 
 static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
@@ -129,7 +136,7 @@ static void ideal_round(orion_dtype dtype, float *x, size_t n) {
 const orion_sim_arith orion_sim_arith_ideal = {
     .family = "ideal",
     .numerics = "IEEE fp32; sums of products in double, rounded once; results rounded to their type, ties to even",
-    .mac = ideal_mac,
+    .product = ideal_product,
     .unary = ideal_unary,
     .gelu = ideal_gelu,
     .binary = ideal_binary,

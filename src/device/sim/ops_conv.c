@@ -126,10 +126,10 @@ static void gather_range(void *ctx, size_t begin, size_t end, int worker) {
 
 static void conv_rows(void *ctx, size_t begin, size_t end, int worker) {
   const conv_job *j = ctx;
-  for (size_t o = begin; o < end; o++) {
-    j->arith->mac(j->depth, j->weight + o * j->depth, j->columns, j->ldx, j->n, j->bias ? j->bias[o] : 0,
-                  j->y + o * (size_t)j->g.out_all + j->first, 1);
-  }
+  const orion_sim_product p = {.k = j->depth, .n = j->n, .rows = j->weight, .row_stride = j->depth, .panel = j->columns,
+                               .ldx = j->ldx, .bias = j->bias, .out = j->y + j->first,
+                               .row_step = (size_t)j->g.out_all, .column_step = 1};
+  j->arith->product(&p, begin, end);
 }
 
 // A pointwise convolution of one channel runs on the elementwise unit of the ANE, whose range is wider.
@@ -234,7 +234,7 @@ ORION_SIM_RUN(orion_sim_run_conv) {
       j.columns = pointwise ? j.x : j.panel;
       j.ldx = j.n;
       if (!pointwise) orion_parallel_for(c->pool, j.depth, 8, gather_range, &j);
-      orion_parallel_for(c->pool, outs, 4, conv_rows, &j);
+      orion_parallel_for(c->pool, outs, 32, conv_rows, &j);
     }
   }
   return ORION_OK;

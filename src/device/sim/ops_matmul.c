@@ -1,32 +1,26 @@
 // linear, matmul, einsum, attention. All products of matrices go through one function: rows of weights times a panel
-// whose columns lie side by side, which is what the arithmetic's mac takes. A matrix that lies the other way is turned
+// whose columns lie side by side, which is what the arithmetic takes. A matrix that lies the other way is turned
 // over in scratch memory first; of two equals, the smaller one.
 #include <math.h>
 #include <string.h>
 
 #include "device/sim/sim.h"
 
-typedef struct product {
+enum { ROWS_AT_ONCE = 32 };     // of a product, by one thread
+
+typedef struct product_job {
   const orion_sim_arith *arith;
-  size_t k;
-  const float *rows;            // [n_rows, k]
-  const float *panel;           // [k, n]
-  size_t n;
-  const float *row_bias;        // [n_rows] or NULL
-  float *out;
-  size_t row_step, column_step; // of out
-} product;
+  orion_sim_product p;
+} product_job;
 
 static void product_rows(void *ctx, size_t begin, size_t end, int worker) {
-  const product *p = ctx;
-  for (size_t r = begin; r < end; r++) {
-    p->arith->mac(p->k, p->rows + r * p->k, p->panel, p->n, p->n, p->row_bias ? p->row_bias[r] : 0,
-                  p->out + r * p->row_step, p->column_step);
-  }
+  const product_job *j = ctx;
+  j->arith->product(&j->p, begin, end);
 }
 
-static void run_product(const orion_sim_ctx *c, const product *p, size_t n_rows) {
-  orion_parallel_for(c->pool, n_rows, 4, product_rows, (void *)p);
+static void run_product(const orion_sim_ctx *c, const orion_sim_product *p, size_t n_rows) {
+  product_job j = {c->arith, *p};
+  orion_parallel_for(c->pool, n_rows, n_rows < 2 * ROWS_AT_ONCE ? ROWS_AT_ONCE / 2 : ROWS_AT_ONCE, product_rows, &j);
 }
 
 typedef struct turn_job {
@@ -59,9 +53,10 @@ ORION_SIM_RUN(orion_sim_run_linear) {
   size_t n = (size_t)w->dims[0], k = (size_t)w->dims[1], m = k ? x->n / k : op->out[0]->n / (n ? n : 1);
   float *panel = c->scratch;  // x turned over: [k, m]
   turn(c, x->f, m, k, panel);
-  product p = {c->arith, k, w->f, panel, m, NULL, op->out[0]->f, 1, n};
+  orion_sim_product p = {.k = k, .n = m, .rows = w->f, .row_stride = k, .panel = panel, .ldx = m,
+                         .out = op->out[0]->f, .row_step = 1, .column_step = n};
   if (bias && bias->n == n) {
-    p.row_bias = bias->f;
+    p.bias = bias->f;
     run_product(c, &p, n);
   } else {
     run_product(c, &p, n);
@@ -115,7 +110,7 @@ size_t orion_sim_scratch_matmul(const orion_sim_op *op, int threads) {
 // One pair of matrices. Rows of the product's left side must lie along k, the panel across it.
 static void multiply(const orion_sim_ctx *c, const matmul_shape *s, const float *x, const float *y, float *out) {
   float *scratch = c->scratch;
-  product p = {.arith = c->arith, .k = s->k, .out = out};
+  orion_sim_product p = {.k = s->k, .row_stride = s->k, .out = out};
   if (s->turn_y && s->turn_x) {  // y's rows times x as it lies
     p.rows = y;
     p.panel = x;
@@ -132,6 +127,7 @@ static void multiply(const orion_sim_ctx *c, const matmul_shape *s, const float 
     p.panel = y;
     p.n = s->n;
   }
+  p.ldx = p.n;
   bool rows_are_y = p.rows == y;
   p.row_step = rows_are_y ? 1 : s->n;
   p.column_step = rows_are_y ? s->n : 1;

@@ -58,32 +58,43 @@ static double add_value(orion_opcode code, double acc, double v) {
   }
 }
 
-// One axis of floats, the common case. Maxima, and sums that are exact (of fp16 numbers in double), may be taken in any
-// order: several run side by side.
-static double walk_line(const float *x, const groups *g, orion_opcode code, double acc, bool exact) {
-  const size_t n = g->size, step = (size_t)g->in_strides[0];
+// Maxima and sums of fp16 numbers (exact in double) may be taken in any order: eight run side by side. Returns how many
+// elements were done; none where a NaN or an infinity is among them.
+static inline __attribute__((always_inline)) size_t walk_eights(const float *x, size_t n, size_t step, bool top,
+                                                                double *acc) {
+  float most[8], odd[8] = {0};
+  double sums[8] = {0};
   size_t i = 0;
-  if (code == ORION_OP_reduce_max && n >= 8) {
-    float top[8], odd = 0;
-    for (int l = 0; l < 8; l++) top[l] = -INFINITY;
-    for (; i + 8 <= n; i += 8) {
-      for (size_t l = 0; l < 8; l++) {
-        float v = x[(i + l) * step];
-        top[l] = v > top[l] ? v : top[l];
-        odd += v * 0;  // NaN if there is one, or an infinity
+  for (int l = 0; l < 8; l++) most[l] = -INFINITY;
+  for (; i + 8 <= n; i += 8) {
+    for (size_t l = 0; l < 8; l++) {
+      float v = x[(i + l) * step];
+      if (top) {
+        most[l] = v > most[l] ? v : most[l];
+        odd[l] += v * 0;  // NaN if there is one, or an infinity
+      } else {
+        sums[l] += (double)v;
       }
     }
-    if (isnan(odd)) {
-      i = 0;
+  }
+  for (int l = 0; l < 8 && top; l++) {
+    if (isnan(odd[l])) return 0;
+  }
+  for (int l = 0; l < 8; l++) *acc = !top ? *acc + sums[l] : (double)most[l] > *acc ? (double)most[l] : *acc;
+  return i;
+}
+
+// One axis of floats, the common case.
+static double walk_line(const float *x, const groups *g, orion_opcode code, double acc, bool exact) {
+  const size_t n = g->size, step = (size_t)g->in_strides[0];
+  bool top = code == ORION_OP_reduce_max, sum = code == ORION_OP_reduce_sum || code == ORION_OP_reduce_mean;
+  size_t i = 0;
+  if (n >= 8 && (top || (sum && exact))) {
+    if (step == 1) {
+      i = top ? walk_eights(x, n, 1, true, &acc) : walk_eights(x, n, 1, false, &acc);
     } else {
-      for (int l = 0; l < 8; l++) acc = (double)top[l] > acc ? (double)top[l] : acc;
+      i = top ? walk_eights(x, n, step, true, &acc) : walk_eights(x, n, step, false, &acc);
     }
-  } else if (exact && (code == ORION_OP_reduce_sum || code == ORION_OP_reduce_mean)) {
-    double sums[4] = {0};
-    for (; i + 4 <= n; i += 4) {
-      for (size_t l = 0; l < 4; l++) sums[l] += (double)x[(i + l) * step];
-    }
-    acc += (sums[0] + sums[1]) + (sums[2] + sums[3]);
   }
   for (; i < n; i++) acc = add_value(code, acc, (double)x[i * step]);
   return acc;

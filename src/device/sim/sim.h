@@ -55,11 +55,23 @@ typedef struct orion_sim_op {
 
 // ---- arithmetic of a family ----
 
+// Rows of weights times a panel whose columns lie side by side: out[r * row_step + c * column_step] = bias[r] + the sum
+// over i of rows[r * row_stride + i] * panel[i * ldx + c].
+typedef struct orion_sim_product {
+  size_t k, n;                  // terms, columns
+  const float *rows;
+  size_t row_stride;
+  const float *panel;
+  size_t ldx;
+  const float *bias;            // by row, or NULL
+  float *out;
+  size_t row_step, column_step;
+} orion_sim_product;
+
 typedef struct orion_sim_arith {
   const char *family;
   const char *numerics;         // one line
-  // out[j * step] = bias + sum over k of w[k] * x[k * ldx + j], for j in [0, n): all multiply-accumulates.
-  void (*mac)(size_t k, const float *w, const float *x, size_t ldx, size_t n, float bias, float *out, size_t step);
+  void (*product)(const orion_sim_product *p, size_t begin, size_t end);  // rows [begin, end): all multiply-accumulates
   // An elementwise function of one number, parameters as in MIL (alpha, beta or epsilon first).
   float (*unary)(orion_opcode code, float x, float alpha, float beta);
   float (*gelu)(char mode, float x);  // mode: E exact, T tanh, S sigmoid

@@ -85,12 +85,15 @@ static void outputs_range(void *ctx, size_t begin, size_t end, int worker) {
   const job *j = ctx;
   const orion_sim_winograd *w = j->w;
   const float *later = j->panel + j->depth / 3 * j->tiles;  // from v1 on
-  for (size_t o = begin; o < end; o++) {
-    float *y = j->y + ((int64_t)o * w->out_height + j->row) * w->out_width;
-    const float *u = j->weights + o * 2 * j->depth, bias = w->bias ? w->bias[o] : 0;
-    j->c->arith->mac(j->depth, u, j->panel, j->tiles, j->tiles, bias, y, 2);
-    j->c->arith->mac(j->depth, u + j->depth, later, j->tiles, (size_t)w->out_width / 2, bias, y + 1, 2);
-  }
+  orion_sim_product p = {.k = j->depth, .n = j->tiles, .rows = j->weights, .row_stride = 2 * j->depth,
+                         .panel = j->panel, .ldx = j->tiles, .bias = w->bias, .out = j->y + j->row * w->out_width,
+                         .row_step = (size_t)(w->out_height * w->out_width), .column_step = 2};
+  j->c->arith->product(&p, begin, end);
+  p.rows += j->depth;
+  p.panel = later;
+  p.n = (size_t)w->out_width / 2;
+  p.out++;
+  j->c->arith->product(&p, begin, end);
 }
 
 void orion_sim_winograd_run(const orion_sim_ctx *c, const orion_sim_winograd *w, size_t samples, const float *x,
@@ -103,7 +106,7 @@ void orion_sim_winograd_run(const orion_sim_ctx *c, const orion_sim_winograd *w,
     j.y = y + s * w->outs * (size_t)(w->out_height * w->out_width);
     for (j.row = 0; j.row < w->out_height; j.row++) {
       orion_parallel_for(c->pool, 3 * w->ins, 16, panel_range, &j);
-      orion_parallel_for(c->pool, w->outs, 4, outputs_range, &j);
+      orion_parallel_for(c->pool, w->outs, 16, outputs_range, &j);
     }
   }
 }

@@ -81,6 +81,19 @@ ORION_API const char *const *orion_device_names(void);
 ORION_API orion_status orion_device_supports(orion_device *device, orion_program *program, orion_findings *out,
                                              orion_error *err);
 
+/// What only a new process gets back: some systems compile so many programs in a process and no more, and hold so many at
+/// once. A limit of 0: none. Loaded programs make room for each other by themselves.
+typedef struct orion_device_usage {
+  int compiles, max_compiles;
+  int loaded, max_loaded;
+} orion_device_usage;
+ORION_API void orion_device_usage_get(const orion_device *device, orion_device_usage *out);
+/// Called when a program must be compiled and the limit is reached: the moment to save everything and start this process
+/// anew (exec), where programs that were compiled before are taken from disk. If it returns, compiling fails with
+/// ORION_LIMIT. NULL: nothing is called.
+typedef void (*orion_exhausted_fn)(void *ctx);
+ORION_API void orion_device_on_exhausted(orion_device *device, orion_exhausted_fn fn, void *ctx);
+
 /// ---- programs ---- The program's constants must stay alive (the executable retains its data store).
 ORION_API orion_status orion_device_compile(orion_device *device, orion_program *program,
                                             const orion_compile_options *options, orion_executable **out,

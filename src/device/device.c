@@ -40,6 +40,15 @@ void orion_device_describe(const orion_device *device, orion_device_info *out) {
   device->vtable->describe(device, out);
 }
 
+void orion_device_usage_get(const orion_device *device, orion_device_usage *out) {
+  *out = (orion_device_usage){0};
+  if (device->vtable->usage) device->vtable->usage(device, out);
+}
+
+void orion_device_on_exhausted(orion_device *device, orion_exhausted_fn fn, void *ctx) {
+  if (device->vtable->on_exhausted) device->vtable->on_exhausted(device, fn, ctx);
+}
+
 orion_status orion_device_supports(orion_device *device, orion_program *program, orion_findings *out,
                                    orion_error *err) {
   ORION_TRY(orion_verify(program, out, err));
@@ -92,6 +101,7 @@ orion_status orion_device_compile(orion_device *device, orion_program *program, 
 orion_status orion_surface_create(orion_device *device, const orion_layout *layout, orion_surface **out,
                                   orion_error *err) {
   ORION_TRY(orion_layout_check(layout, err));
+  if (device->vtable->surface_create) return device->vtable->surface_create(device, layout, out, err);
   orion_surface *s = orion_alloc_zero(device->allocator, 1, sizeof *s);
   if (!s) return ORION_OOM(err, "surface");
   s->device = device;
@@ -108,10 +118,21 @@ orion_status orion_surface_create(orion_device *device, const orion_layout *layo
 
 void orion_surface_destroy(orion_surface *s) {
   if (!s) return;
+  if (s->device->vtable->surface_destroy) {
+    s->device->vtable->surface_destroy(s);
+    return;
+  }
   orion_free_aligned(s->device->allocator, s->memory, s->layout.bytes, ORION_ALIGN_CACHE);
   orion_free(s->device->allocator, s, 1, sizeof *s);
 }
 
 const orion_layout *orion_surface_layout(const orion_surface *s) { return &s->layout; }
-void *orion_surface_lock(orion_surface *s) { return s->memory; }
-void orion_surface_unlock(orion_surface *s) { (void)s; }  // memory of the host: nothing to hand over
+
+// Memory of the host needs no handing over.
+void *orion_surface_lock(orion_surface *s) {
+  return s->device->vtable->surface_lock ? s->device->vtable->surface_lock(s) : s->memory;
+}
+
+void orion_surface_unlock(orion_surface *s) {
+  if (s->device->vtable->surface_unlock) s->device->vtable->surface_unlock(s);
+}

@@ -31,6 +31,15 @@ typedef struct orion_device_vtable {
   orion_status (*run)(orion_executable *e, orion_surface *const *surfaces, orion_error *err);  // in order of ios
   orion_status (*update)(orion_executable *e, const char *value, const void *bytes, size_t n, orion_error *err);
   const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
+  // Devices with budgets of their own. Both or neither.
+  void (*usage)(const orion_device *d, orion_device_usage *out);
+  void (*on_exhausted)(orion_device *d, orion_exhausted_fn fn, void *ctx);
+  // Devices whose surfaces are not host memory: all four, or none. Created zeroed, with a struct whose first member is
+  // struct orion_surface; the layout is checked already.
+  orion_status (*surface_create)(orion_device *d, const orion_layout *layout, orion_surface **out, orion_error *err);
+  void (*surface_destroy)(orion_surface *s);
+  void *(*surface_lock)(orion_surface *s);
+  void (*surface_unlock)(orion_surface *s);
 } orion_device_vtable;
 
 struct orion_device {
@@ -59,6 +68,6 @@ orion_status orion_executable_init(orion_executable *e, orion_device *d, const o
                                    orion_error *err);
 void orion_executable_deinit(orion_executable *e);
 
-extern const orion_device_vtable orion_device_null, orion_device_cpu, orion_device_sim;
+extern const orion_device_vtable orion_device_null, orion_device_cpu, orion_device_sim, orion_device_ane;
 
 #endif

@@ -1,0 +1,92 @@
+// What the system says when it refuses, in our words. Its texts are short and its codes undocumented: the number that
+// helps is often only in the text ("... Failed with status=0x1d : Program Inference error").
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/ane/ane.h"
+
+static const char *const stages[ORION_ANE_STAGES] = {
+    [ORION_ANE_DESCRIBE] = "taking the program", [ORION_ANE_COMPILE] = "compiling", [ORION_ANE_LOAD] = "loading",
+    [ORION_ANE_EVALUATE] = "running",            [ORION_ANE_UNLOAD] = "unloading"};
+
+typedef struct reading {
+  orion_ane_stage stage;
+  int64_t status;        // 0: any
+  const char *words;     // in the text; NULL: any
+  const char *rule, *meaning;
+} reading;
+
+// The first row that fits is what most likely happened.
+static const reading readings[] = {
+    {ORION_ANE_EVALUATE, 0x1d, NULL, "C04", "a surface smaller than its padded rows, or surfaces in another order"},
+    {ORION_ANE_EVALUATE, 0x2, NULL, "X", "a procedure or symbol that the program does not have, or too little memory"},
+    {ORION_ANE_EVALUATE, 0x16, NULL, "X", "a request that is not one"},
+    {ORION_ANE_LOAD, 0x50004, NULL, "C40", "all slots for loaded programs of this process are taken"},
+    {ORION_ANE_LOAD, 0x20004, NULL, "L", "too large, or too little memory"},
+    {ORION_ANE_COMPILE, 0, "InvalidMILProgram", "C12", "text, types or the form of an operation"},
+    {ORION_ANE_COMPILE, 0, NULL, "C05", "an operation or shape that the compiler does not take, or too many compiles in this process"},
+};
+
+static const reading *read_as(orion_ane_stage stage, int64_t status, const char *text) {
+  for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
+    const reading *r = &readings[i];
+    if (r->stage == stage && (!r->status || r->status == status) && (!r->words || strstr(text, r->words))) return r;
+  }
+  return NULL;
+}
+
+// A program that is not taken is refused; whatever goes wrong with one that was is the device's failure.
+static orion_status kind(orion_ane_stage stage) {
+  return stage == ORION_ANE_COMPILE || stage == ORION_ANE_DESCRIBE ? ORION_REFUSED : ORION_DEVICE;
+}
+
+// Control characters would break the one line that an error is.
+static void clean(char *text) {
+  for (; *text; text++) {
+    if ((unsigned char)*text < ' ') *text = ' ';
+  }
+}
+
+static int64_t status_in(const char *text) {
+  const char *at = strstr(text, "status=");
+  if (at) return (int64_t)strtoull(at + strlen("status="), NULL, 0);
+  at = strstr(text, "0x");
+  return at ? (int64_t)strtoull(at, NULL, 16) : 0;
+}
+
+static orion_status report(orion_ane_stage stage, const char *what, const char *domain, int64_t code, const char *text,
+                           int64_t status, orion_error *err) {
+  const reading *r = read_as(stage, status, text);
+  return ORION_FAIL(err, kind(stage), "ane: %s: %s failed: %s %lld: %s%s%s%s%s%s", what, stages[stage], domain,
+                    (long long)code, text, r ? " (likely " : "", r ? r->meaning : "", r ? ", rule " : "",
+                    r ? r->rule : "", r ? ")" : "");
+}
+
+orion_status orion_ane_fail(const orion_ane_system *s, orion_ane_stage stage, const char *what, orion_cf error,
+                            int64_t *out_status, orion_error *err) {
+  char domain[128] = "no domain", text[512] = "no reason given";
+  int64_t code = 0, status = 0;
+  if (error) {
+    orion_cf_text(s, s->f.CFErrorGetDomain(error), domain, sizeof domain);
+    code = s->f.CFErrorGetCode(error);
+    orion_cf description = s->f.CFErrorCopyDescription(error);
+    orion_cf_text(s, description, text, sizeof text);
+    orion_cf_release(s, description);
+    clean(domain);
+    clean(text);
+    status = status_in(text);
+  }
+  if (out_status) *out_status = status;
+  return report(stage, what, domain, code, text, status, err);
+}
+
+orion_status orion_ane_fail_status(orion_ane_stage stage, const char *what, int64_t status, const char *text,
+                                   orion_error *err) {
+  char copy[512];
+  size_t n = text ? strlen(text) : 0;
+  if (n >= sizeof copy) n = sizeof copy - 1;
+  memcpy(copy, text ? text : "", n);
+  copy[n] = 0;
+  clean(copy);
+  return report(stage, what, "e5rt", status, n ? copy : "no reason given", status, err);
+}

@@ -1,0 +1,42 @@
+// Directories that programs are compiled in: DIR/model.mil, DIR/weights/..., and what the compiler leaves beside them.
+//
+// The private framework wants them at a place it decides (temporary directory / identity of the program), so several
+// processes may want the same one. Each user holds a shared lock on DIR/orion.lock; who wants to change or remove a
+// directory needs it alone. DIR/orion.key says whose content was compiled, for which build of the system and which chip:
+// a directory with the right key needs no compiling. Directories that nobody holds and nobody will want are swept.
+#ifndef ORION_DEVICE_ANE_WORKDIR_H
+#define ORION_DEVICE_ANE_WORKDIR_H
+
+#include "base/alloc.h"
+#include "ir/ir.h"
+
+#define ORION_ANE_PATH_MAX 1024
+#define ORION_ANE_ID_MAX 256
+
+typedef struct orion_ane_workdir {
+  char path[ORION_ANE_PATH_MAX];  // "": none
+  int lock;                       // descriptor of orion.lock; valid while path is not empty
+} orion_ane_workdir;
+
+// Writes a program into a fresh directory below `temporary`; `instance` not 0 goes into its text, which gives it another
+// identity. out_content: ORION_ANE_ID_MAX characters, a hash of all it consists of (without the instance).
+orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary, char *out_path,
+                             char *out_content, orion_error *err);
+orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const char *path, int instance, orion_error *err);
+
+// Makes the staged directory `from` the directory `to`, or uses what is there if it is of the same content (`from` is
+// then removed). ORION_REFUSED: `to` is in use with another content. *out_compiled: `key` says it is compiled already.
+orion_status orion_ane_workdir_claim(const orion_allocator *a, const char *from, const char *to, const char *content,
+                                     const char *key, orion_ane_workdir *out, bool *out_compiled, orion_error *err);
+// Notes that the directory is compiled (key not NULL), or that it is not what its name says any more (NULL).
+orion_status orion_ane_workdir_mark(const orion_allocator *a, const orion_ane_workdir *w, const char *content,
+                                    const char *key, orion_error *err);
+// Lets go of it; removes it unless `keep`, or another process holds it.
+void orion_ane_workdir_release(orion_ane_workdir *w, bool keep);
+
+// Removes directories of ours below `temporary` that nobody holds: all but those whose key is `key` and that were used
+// within `days`.
+void orion_ane_sweep(const orion_allocator *a, const char *temporary, const char *key, int days);
+void orion_ane_remove_tree(const char *path);
+
+#endif

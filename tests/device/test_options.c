@@ -67,7 +67,9 @@ static void every_name_opens_and_describes_itself(void **state) {
     orion_error err;
     orion_device *d;
     orion_device_info info;
-    assert_ok(orion_device_open(*name, 2, NULL, &d, &err), &err);
+    orion_status status = orion_device_open(*name, 2, NULL, &d, &err);
+    if (strcmp(*name, "ane") == 0 && status == ORION_NOT_FOUND) continue;  // a machine without one says so
+    assert_ok(status, &err);
     orion_device_describe(d, &info);
     assert_string_equal(info.name, *name);
     assert_true(*info.numerics && *info.description && info.threads >= 1);

@@ -107,7 +107,6 @@ struct orion_ane_model {
   char content[ORION_ANE_ID_MAX]; // hash of text and weights, ours
   char id[ORION_ANE_ID_MAX];      // the system's
   orion_ane_workdir dir;
-  size_t weight_bytes;            // of its blob files
   uint64_t generation;            // counts loads; 0: never
   uint64_t used;
   bool compiled, loaded;

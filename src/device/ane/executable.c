@@ -92,6 +92,16 @@ static orion_status take_layouts(orion_ane_executable *e, orion_error *err) {
   return ORION_OK;
 }
 
+// What the constants of a function take: the engine does not say.
+static size_t weight_bytes(const orion_function *f) {
+  size_t sum = 0, bytes;
+  ORION_EACH_OP(f, id) {
+    const orion_literal *l = f->ops[id].code == ORION_OP_const ? orion_op_attr(&f->ops[id], "val") : NULL;
+    if (l && l->data && orion_dtype_bytes(l->data->dtype, orion_data_elements(l->data), &bytes)) sum += bytes;
+  }
+  return sum;
+}
+
 orion_status orion_ane_compile(orion_device *device, orion_program *p, orion_function *f, orion_executable **out,
                                orion_error *err) {
   orion_ane_device *d = (orion_ane_device *)device;
@@ -114,7 +124,7 @@ orion_status orion_ane_compile(orion_device *device, orion_program *p, orion_fun
     orion_ane_release(&e->base);
     return status;
   }
-  e->base.times.weight_bytes = e->model->weight_bytes;
+  e->base.times.weight_bytes = e->base.times.memory_bytes = weight_bytes(f);
   *out = &e->base;
   return ORION_OK;
 }

@@ -4,35 +4,20 @@
 #include <string.h>
 
 #include "device/ane/ane.h"
+#include "target/rules.h"
 
 static const char *const stages[ORION_ANE_STAGES] = {
     [ORION_ANE_DESCRIBE] = "taking the program", [ORION_ANE_COMPILE] = "compiling", [ORION_ANE_LOAD] = "loading",
     [ORION_ANE_EVALUATE] = "running",            [ORION_ANE_UNLOAD] = "unloading"};
 
-typedef struct reading {
-  orion_ane_stage stage;
-  int64_t status;        // 0: any
-  const char *words;     // in the text; NULL: any
-  const char *rule, *meaning;
-} reading;
-
-// The first row that fits is what most likely happened.
-static const reading readings[] = {
-    {ORION_ANE_EVALUATE, 0x1d, NULL, "C04", "a surface smaller than its padded rows, or surfaces in another order"},
-    {ORION_ANE_EVALUATE, 0x2, NULL, "X", "a procedure or symbol that the program does not have, or too little memory"},
-    {ORION_ANE_EVALUATE, 0x16, NULL, "X", "a request that is not one"},
-    {ORION_ANE_LOAD, 0x50004, NULL, "C40", "all slots for loaded programs of this process are taken"},
-    {ORION_ANE_LOAD, 0x20004, NULL, "L", "too large, or too little memory"},
-    {ORION_ANE_COMPILE, 0, "InvalidMILProgram", "C12", "text, types or the form of an operation"},
-    {ORION_ANE_COMPILE, 0, NULL, "C05", "an operation or shape that the compiler does not take, or too many compiles in this process"},
-};
-
-static const reading *read_as(orion_ane_stage stage, int64_t status, const char *text) {
-  for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
-    const reading *r = &readings[i];
-    if (r->stage == stage && (!r->status || r->status == status) && (!r->words || strstr(text, r->words))) return r;
+// The rule behind a refusal, as far as its number or words tell. A compiler that fails without a word leaves the check.
+static orion_rule_id rule_of(orion_ane_stage stage, int64_t status, const char *text) {
+  switch (stage) {
+    case ORION_ANE_COMPILE: return strstr(text, "InvalidMILProgram") ? ORION_RULE_C12 : ORION_RULES;
+    case ORION_ANE_LOAD: return orion_rule_of_status(ORION_SYMPTOM_LOAD, (uint32_t)status);
+    case ORION_ANE_EVALUATE: return orion_rule_of_status(ORION_SYMPTOM_RUN, (uint32_t)status);
+    default: return ORION_RULES;
   }
-  return NULL;
 }
 
 // A program that is not taken is refused; whatever goes wrong with one that was is the device's failure.
@@ -56,10 +41,15 @@ static int64_t status_in(const char *text) {
 
 static orion_status report(orion_ane_stage stage, const char *what, const char *domain, int64_t code, const char *text,
                            int64_t status, orion_error *err) {
-  const reading *r = read_as(stage, status, text);
-  return ORION_FAIL(err, kind(stage), "ane: %s: %s failed: %s %lld: %s%s%s%s%s%s", what, stages[stage], domain,
-                    (long long)code, text, r ? " (likely " : "", r ? r->meaning : "", r ? ", rule " : "",
-                    r ? r->rule : "", r ? ")" : "");
+  orion_rule_id id = rule_of(stage, status, text);
+  const orion_rule *rule = id == ORION_RULES ? NULL : orion_rule_row(id);
+  if (!rule) {
+    return ORION_FAIL(err, kind(stage), "ane: %s: %s failed: %s %lld: %s%s", what, stages[stage], domain, (long long)code, text,
+                      stage == ORION_ANE_COMPILE ? " (orion check may know why)" : "");
+  }
+  return ORION_FAIL(err, kind(stage), "ane: %s: %s failed: %s %lld: %s (likely rule %s: %s%s%s)", what, stages[stage],
+                    domain, (long long)code, text, rule->name, rule->title, rule->way_out ? "; " : "",
+                    rule->way_out ? rule->way_out : "");
 }
 
 orion_status orion_ane_fail(const orion_ane_system *s, orion_ane_stage stage, const char *what, orion_cf error,

@@ -118,18 +118,17 @@ static bool has_id(const orion_ane_device *d, const char *id) {
 
 // Gives the staged program its place. Two programs must not have one directory: where the identity is taken (a patched
 // program, another process, or an identity that does not look at the weights) the text gets a mark of its own.
-static orion_status settle(orion_ane_device *d, orion_ane_model *m, const char *staged, bool *out_on_disk,
-                           orion_error *err) {
-  char key[256], to[ORION_ANE_PATH_MAX];
+static orion_status settle(orion_ane_device *d, orion_ane_model *m, bool *out_on_disk, orion_error *err) {
+  char key[256], to[ORION_ANE_PATH_MAX] = "";
   orion_ane_cache_key(d, key, sizeof key);
   for (int instance = 0; instance < INSTANCES; instance++) {
-    if (instance) ORION_TRY(orion_ane_workdir_stage_again(d->base.allocator, staged, instance, err));
+    if (instance) ORION_TRY(orion_ane_workdir_stage_again(d->base.allocator, &m->dir, instance, err));
     char id[ORION_ANE_ID_MAX];
-    ORION_TRY(d->route->identify(d, m, staged, id, err));
+    ORION_TRY(d->route->identify(d, m, m->dir.path, id, err));
     int n = snprintf(to, sizeof to, "%s/%s", d->temporary, id);
     if (n < 0 || (size_t)n >= sizeof to) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
     if (!has_id(d, id)) {
-      orion_status status = orion_ane_workdir_claim(d->base.allocator, staged, to, m->content, key, &m->dir, out_on_disk, err);
+      orion_status status = orion_ane_workdir_claim(d->base.allocator, &m->dir, to, m->content, key, out_on_disk, err);
       if (status == ORION_OK) memcpy(m->id, id, sizeof id);
       if (status != ORION_REFUSED) return status;
     }
@@ -145,36 +144,41 @@ static void destroy(orion_ane_device *d, orion_ane_model *m) {
   orion_free(d->base.allocator, m, 1, sizeof *m);
 }
 
-orion_status orion_ane_model_obtain(orion_ane_device *d, const orion_program *p, orion_ane_model **out,
-                                    orion_error *err) {
-  char staged[ORION_ANE_PATH_MAX], content[ORION_ANE_ID_MAX];
-  ORION_TRY(orion_ane_workdir_stage(d->base.allocator, p, d->temporary, staged, content, err));
-  orion_ane_model *m = find_content(d, content);
-  if (m) {
-    orion_ane_remove_tree(staged);
-    ORION_TRY(orion_ane_model_ready(d, m, err));
-    m->users++;
-    *out = m;
-    return ORION_OK;
-  }
-  m = orion_alloc_zero(d->base.allocator, 1, sizeof *m);
+static orion_status create(orion_ane_device *d, orion_ane_workdir *staged, const char *content, orion_ane_model **out,
+                           orion_error *err) {
+  orion_ane_model *m = orion_alloc_zero(d->base.allocator, 1, sizeof *m);
   if (!m) {
-    orion_ane_remove_tree(staged);
+    orion_ane_workdir_release(staged, false);
     return ORION_OOM(err, "ane: program");
   }
-  memcpy(m->content, content, sizeof content);
-  m->dir.lock = -1;
+  m->dir = *staged;
+  memcpy(m->content, content, sizeof m->content);
   bool on_disk = false;
-  orion_status status = settle(d, m, staged, &on_disk, err);
-  if (status != ORION_OK) orion_ane_remove_tree(staged);
+  orion_status status = settle(d, m, &on_disk, err);
   if (status == ORION_OK) status = make_ready(d, m, on_disk, err);
   if (status != ORION_OK) {
     destroy(d, m);
     return status;
   }
-  m->users = 1;
   m->next = d->models;
   d->models = m;
+  *out = m;
+  return ORION_OK;
+}
+
+orion_status orion_ane_model_obtain(orion_ane_device *d, const orion_program *p, orion_ane_model **out,
+                                    orion_error *err) {
+  orion_ane_workdir staged;
+  char content[ORION_ANE_ID_MAX];
+  ORION_TRY(orion_ane_workdir_stage(d->base.allocator, p, d->temporary, &staged, content, err));
+  orion_ane_model *m = find_content(d, content);
+  if (m) {
+    orion_ane_workdir_release(&staged, false);
+    ORION_TRY(orion_ane_model_ready(d, m, err));
+  } else {
+    ORION_TRY(create(d, &staged, content, &m, err));
+  }
+  m->users++;
   *out = m;
   return ORION_OK;
 }

@@ -282,15 +282,25 @@ typedef struct side {
   size_t n;
 } side;
 
+// The io whose symbol is the next after `symbol`; n_ios if there is none.
+static size_t next_port(const orion_ane_executable *e, orion_direction direction, int64_t symbol) {
+  size_t next = e->base.n_ios;
+  for (size_t i = 0; i < e->base.n_ios; i++) {
+    if (e->base.ios[i].direction != direction || e->ports[i].symbol <= symbol) continue;
+    if (next == e->base.n_ios || e->ports[i].symbol < e->ports[next].symbol) next = i;
+  }
+  return next;
+}
+
+// In the order of symbols: so that it does not matter whether the engine goes by the indices or by the positions.
 static bool fill_side(const orion_ane_device *d, const orion_ane_executable *e, orion_surface *const *surfaces,
                       orion_direction direction, side *out) {
-  out->n = 0;
-  for (size_t i = 0; i < e->base.n_ios; i++) {
-    if (e->base.ios[i].direction != direction || e->ports[i].symbol < 0) continue;
+  int64_t symbol = -1;
+  for (size_t i; (i = next_port(e, direction, symbol)) < e->base.n_ios; out->n++) {
+    symbol = e->ports[i].symbol;
     out->objects[out->n] = ((const orion_ane_surface *)surfaces[i])->object;
-    out->indices[out->n] = orion_cf_integer(&d->system, e->ports[i].symbol);
+    out->indices[out->n] = orion_cf_integer(&d->system, symbol);
     if (!out->indices[out->n]) return false;
-    out->n++;
   }
   return true;
 }
@@ -302,7 +312,7 @@ static void release_side(const orion_ane_system *s, side *x) {
 static orion_status make_request(orion_ane_device *d, orion_ane_executable *e, orion_surface *const *surfaces,
                                  void **out, orion_error *err) {
   const orion_ane_system *s = &d->system;
-  side inputs, outputs;
+  side inputs = {.n = 0}, outputs = {.n = 0};
   bool ok = fill_side(d, e, surfaces, ORION_INPUT, &inputs) & fill_side(d, e, surfaces, ORION_OUTPUT, &outputs);
   orion_cf arrays[4] = {0}, procedure = orion_cf_integer(s, e->procedure);
   if (ok) {

@@ -42,6 +42,25 @@ void orion_ane_remove_tree(const char *path) {
   if (*path) remove_below(path, 0);
 }
 
+// ---- locks ----
+
+static bool lock_path(char *out, const char *dir) { return below(out, ORION_ANE_PATH_MAX, dir, LOCK); }
+
+// The directory's lock, taken in the given way; -1 if there is none, it is held otherwise, or was removed meanwhile.
+static int take_lock(const char *dir, int how) {
+  char path[ORION_ANE_PATH_MAX];
+  struct stat info;
+  int fd = lock_path(path, dir) ? open(path, O_RDWR | O_CLOEXEC) : -1;
+  if (fd >= 0 && flock(fd, how | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0) return fd;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+static bool has_lock(const char *dir) {
+  char path[ORION_ANE_PATH_MAX];
+  return lock_path(path, dir) && orion_file_exists(path);
+}
+
 // ---- staging ----
 
 static bool hash_file(XXH3_state_t *hash, const char *path) {
@@ -71,33 +90,33 @@ static orion_status hash_dir(const char *path, char *out, orion_error *err) {
   return ORION_OK;
 }
 
-orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary, char *out_path,
-                             char *out_content, orion_error *err) {
-  if (!below(out_path, ORION_ANE_PATH_MAX, temporary, "orion-XXXXXX")) {
-    *out_path = 0;
-    return too_long(temporary, err);
-  }
-  if (!mkdtemp(out_path)) {
-    orion_status status = ORION_FAIL(err, ORION_IO, "%s: cannot make a directory: %s", out_path, strerror(errno));
-    *out_path = 0;
-    return status;
-  }
+static orion_status make_locked(const orion_allocator *a, const char *temporary, orion_ane_workdir *out, orion_error *err) {
+  char path[ORION_ANE_PATH_MAX];
+  if (!below(path, sizeof path, temporary, "orion-XXXXXX")) return too_long(temporary, err);
+  if (!mkdtemp(path)) return ORION_FAIL(err, ORION_IO, "%s: cannot make a directory: %s", path, strerror(errno));
+  memcpy(out->path, path, sizeof path);
+  if (!lock_path(path, out->path)) return too_long(out->path, err);
+  ORION_TRY(orion_file_write(a, path, "", 0, err));
+  out->lock = take_lock(out->path, LOCK_SH);
+  return out->lock >= 0 ? ORION_OK : ORION_FAIL(err, ORION_IO, "%s: cannot be locked: %s", path, strerror(errno));
+}
+
+orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary,
+                                     orion_ane_workdir *out, char *out_content, orion_error *err) {
+  *out = (orion_ane_workdir){.lock = -1};
+  orion_status status = make_locked(a, temporary, out, err);
   // Small constants go into the text; files are few, since a program may have no more than 16.
-  orion_status status = orion_mil_write_dir(p, out_path, NULL, err);
-  if (status == ORION_OK) status = hash_dir(out_path, out_content, err);
-  char lock[ORION_ANE_PATH_MAX];
-  if (status == ORION_OK && !below(lock, sizeof lock, out_path, LOCK)) status = too_long(out_path, err);
-  if (status == ORION_OK) status = orion_file_write(a, lock, "", 0, err);
-  if (status == ORION_OK) return ORION_OK;
-  orion_ane_remove_tree(out_path);
-  *out_path = 0;
+  if (status == ORION_OK) status = orion_mil_write_dir(p, out->path, NULL, err);
+  if (status == ORION_OK) status = hash_dir(out->path, out_content, err);
+  if (status != ORION_OK) orion_ane_workdir_release(out, false);
   return status;
 }
 
 // The text's build information gets one more entry: it means nothing to anybody, but the identity is a hash of the text.
-orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const char *path, int instance, orion_error *err) {
+orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const orion_ane_workdir *w, int instance,
+                                           orion_error *err) {
   char file[ORION_ANE_PATH_MAX];
-  if (!below(file, sizeof file, path, "model.mil")) return too_long(path, err);
+  if (!below(file, sizeof file, w->path, "model.mil")) return too_long(w->path, err);
   char *text;
   size_t size;
   ORION_TRY(orion_file_read(a, file, SIZE_MAX / 4, &text, &size, err));
@@ -123,12 +142,7 @@ orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const char 
   return status;
 }
 
-// ---- locks and keys ----
-
-static int open_lock(const char *dir) {
-  char path[ORION_ANE_PATH_MAX];
-  return below(path, sizeof path, dir, LOCK) ? open(path, O_RDWR | O_CLOEXEC) : -1;
-}
+// ---- keys ----
 
 static bool key_is(const orion_allocator *a, const char *dir, const char *want) {
   char path[ORION_ANE_PATH_MAX];
@@ -154,87 +168,66 @@ orion_status orion_ane_workdir_mark(const orion_allocator *a, const orion_ane_wo
 }
 
 // Takes a directory that is there: 1 done, 0 it must give way to the staged one (and is gone), -1 others use it.
-static int take_existing(const orion_allocator *a, const char *path, const char *content, const char *key,
-                         orion_ane_workdir *out, bool *out_compiled) {
+static int take_existing(const orion_allocator *a, const char *path, const char *content, const char *key, int *out_lock,
+                         bool *out_compiled) {
   char compiled[ORION_ANE_ID_MAX + 256], staged[ORION_ANE_ID_MAX + 256];
   key_text(compiled, sizeof compiled, content, key);
   key_text(staged, sizeof staged, content, NULL);
-  int fd = open_lock(path);
-  if (fd < 0) {  // somebody else's leavings
+  if (!has_lock(path)) {  // somebody else's leavings
     orion_ane_remove_tree(path);
     return 0;
   }
-  bool alone = flock(fd, LOCK_EX | LOCK_NB) == 0;
+  int fd = take_lock(path, LOCK_EX);
+  bool alone = fd >= 0;
+  if (!alone) fd = take_lock(path, LOCK_SH);
+  if (fd < 0) return orion_dir_exists(path) ? -1 : 0;
   *out_compiled = key_is(a, path, compiled);
   // Compiled by a process that is still there, or in the middle of it: the same files, so both may go on with them.
-  if (*out_compiled || (!alone && key_is(a, path, staged))) {
-    if (flock(fd, LOCK_SH | LOCK_NB) == 0) {
-      snprintf(out->path, sizeof out->path, "%s", path);
-      out->lock = fd;
-      return 1;
-    }
-    alone = false;
+  if ((*out_compiled || (!alone && key_is(a, path, staged))) && flock(fd, LOCK_SH | LOCK_NB) == 0) {
+    *out_lock = fd;
+    return 1;
   }
   if (alone) orion_ane_remove_tree(path);
   close(fd);
   return alone ? 0 : -1;
 }
 
-// Renames the staged directory into place, locked. 1 done, 0 somebody was faster, -1 with `err`.
-static int move_in(const orion_allocator *a, const char *from, const char *to, const char *content,
-                   orion_ane_workdir *out, orion_error *err) {
-  orion_ane_workdir staged = {.lock = open_lock(from)};
-  snprintf(staged.path, sizeof staged.path, "%s", from);
-  if (staged.lock < 0 || flock(staged.lock, LOCK_SH | LOCK_NB) != 0) {
-    orion_error_set(err, ORION_IO, __FILE__, __LINE__, "%s: cannot be locked: %s", from, strerror(errno));
-  } else if (orion_ane_workdir_mark(a, &staged, content, NULL, err) == ORION_OK) {
-    if (rename(from, to) == 0) {
-      *out = staged;
-      snprintf(out->path, sizeof out->path, "%s", to);
-      return 1;
-    }
-    bool faster = errno == ENOTEMPTY || errno == EEXIST;
-    if (!faster) orion_error_set(err, ORION_IO, __FILE__, __LINE__, "%s: cannot be renamed to %s: %s", from, to, strerror(errno));
-    close(staged.lock);
-    return faster ? 0 : -1;
-  }
-  if (staged.lock >= 0) close(staged.lock);
-  return -1;
-}
-
-orion_status orion_ane_workdir_claim(const orion_allocator *a, const char *from, const char *to, const char *content,
-                                     const char *key, orion_ane_workdir *out, bool *out_compiled, orion_error *err) {
-  *out = (orion_ane_workdir){.lock = -1};
+orion_status orion_ane_workdir_claim(const orion_allocator *a, orion_ane_workdir *w, const char *to, const char *content,
+                                     const char *key, bool *out_compiled, orion_error *err) {
   *out_compiled = false;
-  if (strlen(to) >= sizeof out->path) return too_long(to, err);
-  for (int attempt = 0; attempt < 3; attempt++) {
-    int taken = orion_dir_exists(to) ? take_existing(a, to, content, key, out, out_compiled) : 0;
-    if (taken > 0) {
-      orion_ane_remove_tree(from);
-      return ORION_OK;
-    }
+  if (strlen(to) >= sizeof w->path) return too_long(to, err);
+  ORION_TRY(orion_ane_workdir_mark(a, w, content, NULL, err));
+  for (int attempt = 0; attempt < 3; attempt++) {  // somebody else may be at it at the same time
+    int lock, taken = orion_dir_exists(to) ? take_existing(a, to, content, key, &lock, out_compiled) : 0;
     if (taken < 0) break;
-    int moved = move_in(a, from, to, content, out, err);
-    if (moved > 0) return ORION_OK;
-    if (moved < 0) return ORION_IO;
+    if (taken > 0) {
+      orion_ane_workdir_release(w, false);
+      w->lock = lock;
+    } else if (rename(w->path, to) != 0) {
+      if (errno == ENOTEMPTY || errno == EEXIST) continue;
+      return ORION_FAIL(err, ORION_IO, "%s: cannot be renamed to %s: %s", w->path, to, strerror(errno));
+    }
+    snprintf(w->path, sizeof w->path, "%s", to);
+    return ORION_OK;
   }
   return ORION_FAIL(err, ORION_REFUSED, "%s: in use with another program", to);
 }
 
 void orion_ane_workdir_release(orion_ane_workdir *w, bool keep) {
   if (!*w->path) return;
-  if (!keep && flock(w->lock, LOCK_EX | LOCK_NB) == 0) orion_ane_remove_tree(w->path);
-  close(w->lock);
+  if (!keep && (w->lock < 0 || flock(w->lock, LOCK_EX | LOCK_NB) == 0)) orion_ane_remove_tree(w->path);
+  if (w->lock >= 0) close(w->lock);
   *w = (orion_ane_workdir){.lock = -1};
 }
 
 // ---- sweeping ----
 
-// Whether the directory is compiled for `key` and was used lately.
+// Whether the directory is compiled for `key` and was used lately, or is only just being made.
 static bool wanted(const orion_allocator *a, const char *dir, const char *key, int days) {
   char path[ORION_ANE_PATH_MAX];
   struct stat info;
-  if (!below(path, sizeof path, dir, KEY) || stat(path, &info) != 0) return false;
+  if (!below(path, sizeof path, dir, KEY)) return false;
+  if (stat(path, &info) != 0) return stat(dir, &info) == 0 && time(NULL) - info.st_mtime < 3600;
   if (time(NULL) - info.st_mtime > (time_t)days * 24 * 3600) return false;
   char *text;
   size_t size;
@@ -250,10 +243,10 @@ void orion_ane_sweep(const orion_allocator *a, const char *temporary, const char
   DIR *dir = opendir(temporary);
   for (struct dirent *e; dir && (e = readdir(dir));) {
     char path[ORION_ANE_PATH_MAX];
-    if (e->d_name[0] == '.' || !below(path, sizeof path, temporary, e->d_name)) continue;
-    int fd = open_lock(path);
+    if (e->d_name[0] == '.' || !below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
+    int fd = take_lock(path, LOCK_EX);
     if (fd < 0) continue;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && !wanted(a, path, key, days)) orion_ane_remove_tree(path);
+    if (!wanted(a, path, key, days)) orion_ane_remove_tree(path);
     close(fd);
   }
   if (dir) closedir(dir);

@@ -18,16 +18,17 @@ typedef struct orion_ane_workdir {
   int lock;                       // descriptor of orion.lock; valid while path is not empty
 } orion_ane_workdir;
 
-// Writes a program into a fresh directory below `temporary`; `instance` not 0 goes into its text, which gives it another
-// identity. out_content: ORION_ANE_ID_MAX characters, a hash of all it consists of (without the instance).
-orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary, char *out_path,
-                             char *out_content, orion_error *err);
-orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const char *path, int instance, orion_error *err);
+// Writes a program into a fresh directory below `temporary`, held from its first moment. out_content: ORION_ANE_ID_MAX
+// characters, a hash of all it consists of. _again puts a number into its text, which gives it another identity.
+orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary,
+                                     orion_ane_workdir *out, char *out_content, orion_error *err);
+orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const orion_ane_workdir *w, int instance,
+                                           orion_error *err);
 
-// Makes the staged directory `from` the directory `to`, or uses what is there if it is of the same content (`from` is
-// then removed). ORION_REFUSED: `to` is in use with another content. *out_compiled: `key` says it is compiled already.
-orion_status orion_ane_workdir_claim(const orion_allocator *a, const char *from, const char *to, const char *content,
-                                     const char *key, orion_ane_workdir *out, bool *out_compiled, orion_error *err);
+// Makes the staged directory the directory `to`, or uses what is there if it is of the same content: then that is what
+// *w becomes. ORION_REFUSED: `to` is in use with another content. *out_compiled: `key` says it is compiled already.
+orion_status orion_ane_workdir_claim(const orion_allocator *a, orion_ane_workdir *w, const char *to, const char *content,
+                                     const char *key, bool *out_compiled, orion_error *err);
 // Notes that the directory is compiled (key not NULL), or that it is not what its name says any more (NULL).
 orion_status orion_ane_workdir_mark(const orion_allocator *a, const orion_ane_workdir *w, const char *content,
                                     const char *key, orion_error *err);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "orion/adapter.h"
 #include "orion/device.h"
 #include "orion/model.h"
 #include "orion/tokenizer.h"
@@ -48,6 +49,13 @@ typedef struct orion_train_options {
   int64_t eval_windows;        ///< of an evaluation at most; 0: all
   uint64_t seed;               ///< of the order of the data
   orion_comm *comm;            ///< processes that train together, each with `batch` sequences; NULL: this one alone
+  /// Above 0 (or with lora_start) an adapter is trained and the model stays as it is.
+  int64_t lora_rank;
+  double lora_alpha;           ///< 0: twice the rank
+  const char *lora_targets;    ///< "q,v" (NULL), or others of q,k,v,o,gate,up,down, or "all"
+  const orion_adapter *lora_start;  ///< goes on with a copy of this one: its rank, alpha and targets count
+  const char *lora_weights;    ///< in what the model under it is kept: "fp16" (NULL), "fp32", "int8", "int4"
+  const char *lora_base;       ///< path of the model, noted in checkpoints; NULL: none
   const char *tokenizer_path;  ///< file or directory whose tokenizer goes into checkpoints; NULL: none
 } orion_train_options;
 

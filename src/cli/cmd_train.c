@@ -47,6 +47,11 @@ static const cli_option options[] = {
     {"seed", 0, CLI_INT, "N", "of random weights and of the order of data; default 1", false},
     {"token-width", 0, CLI_INT, "N", "bytes of an id in *.bin: 2 or 4; default by vocabulary", false},
     {"documents", 0, CLI_FLAG, NULL, "windows begin where documents do", false},
+    {"lora-rank", 0, CLI_INT, "R", "train an adapter of this rank; the model stays as it is", false},
+    {"lora-alpha", 0, CLI_NUMBER, "X", "its scale times its rank; default twice the rank", false},
+    {"lora-targets", 0, CLI_TEXT, "LIST", "projections, of q,k,v,o,gate,up,down, or all; default q,v", false},
+    {"lora", 0, CLI_TEXT, "PATH", "go on training a copy of this PEFT adapter", false},
+    {"weights", 0, CLI_TEXT, "T", "how the model under an adapter is kept: fp16 (default), fp32, int8 or int4", false},
     {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
     {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
     {0},
@@ -60,6 +65,7 @@ typedef struct run_state {
   const char *tokenizer_path;
   orion_train_saved *saved;
   orion_model *model;
+  orion_adapter *adapter;    // to begin with
   orion_tokenizer *tokenizer;
   orion_device *device;
   orion_trainer *trainer;
@@ -177,20 +183,45 @@ static orion_status random_model(run_state *r, const char *path, orion_error *er
   return orion_model_random(NULL, &config, (uint64_t)cli_int(r->args, "seed", 1), &r->model, err);
 }
 
+static orion_status read_lora(run_state *r, const char *model, orion_error *err) {
+  const cli_args *a = r->args;
+  const char *start = cli_text(a, "lora", NULL);
+  bool shape = cli_flag(a, "lora-rank") || cli_flag(a, "lora-alpha") || cli_flag(a, "lora-targets");
+  if ((start || shape) && (r->saved || (start && shape))) {
+    return CLI_USAGE(err, "train: rank, alpha and targets are those of the %s (leave the --lora options out)",
+                     r->saved ? "run" : "adapter");
+  }
+  if (start) {
+    ORION_TRY(orion_adapter_open(r->model, start, &r->adapter, err));
+    r->o.lora_start = r->adapter;
+  }
+  r->o.lora_rank = cli_int(a, "lora-rank", r->o.lora_rank);
+  r->o.lora_alpha = cli_number(a, "lora-alpha", r->o.lora_alpha);
+  r->o.lora_targets = cli_text(a, "lora-targets", r->o.lora_targets);
+  r->o.lora_weights = cli_text(a, "weights", r->o.lora_weights);
+  if (r->o.lora_rank > 0 || start) {
+    r->o.lora_base = model;
+    return ORION_OK;
+  }
+  bool odd = shape || cli_flag(a, "weights");
+  return odd ? CLI_USAGE(err, "train: --lora-rank R of 1 or more is missing (the other options are about adapters)") : ORION_OK;
+}
+
 static orion_status open_model(run_state *r, orion_error *err) {
   const cli_args *a = r->args;
   const char *config = cli_text(a, "config", NULL), *model = cli_text(a, "model", NULL), *resume = cli_text(a, "resume", NULL);
-  if ((config != NULL) + (model != NULL) + (resume != NULL) != 1) {
+  if (resume) ORION_TRY(orion_train_options_read(resume, &r->o, r->checkpoint, sizeof r->checkpoint, &r->saved, err));
+  bool lora = r->o.lora_rank > 0;  // the run's checkpoints hold an adapter: the model is where it was, unless -m says where
+  if ((config != NULL) + (model != NULL && !lora) + (resume != NULL) != 1) {
     return CLI_USAGE(err, "train: give one of --config FILE.json, -m MODEL and --resume DIR");
   }
-  if (resume) {
-    ORION_TRY(orion_train_options_read(resume, &r->o, r->checkpoint, sizeof r->checkpoint, &r->saved, err));
-    model = r->checkpoint;
-  }
   if (config) return random_model(r, config, err);
+  if (resume && !lora) model = r->checkpoint;
+  if (lora && !model) model = r->o.lora_base;
+  if (!model) return CLI_USAGE(err, "train: the run in %s trains an adapter (give the model with -m)", resume);
   ORION_TRY(orion_model_open(NULL, model, &r->model, err));
   r->tokenizer_path = r->model->dir;
-  return ORION_OK;
+  return read_lora(r, model, err);
 }
 
 static bool is_text(const char *path) {
@@ -252,6 +283,8 @@ static orion_status open_all(run_state *r, orion_error *err) {
   ORION_TRY(choose_out(r, err));
   ORION_TRY(open_device(r, err));
   ORION_TRY(orion_trainer_create(r->model, r->device, r->tokenizer, &r->o, &r->trainer, err));
+  orion_adapter_close(r->adapter);
+  r->adapter = NULL;
   orion_model_close(r->model);
   r->model = NULL;
   const char *resume = cli_text(r->args, "resume", NULL);
@@ -266,6 +299,7 @@ static void close_all(run_state *r) {
   orion_trainer_destroy(r->trainer);
   orion_device_close(r->device);
   orion_tokenizer_close(r->tokenizer);
+  orion_adapter_close(r->adapter);
   orion_model_close(r->model);
   orion_train_options_free(r->saved);
   orion_comm_close(r->o.comm);

@@ -34,7 +34,8 @@ void orion_adapter_describe(const orion_adapter *a, orion_adapter_info *out) {
   for (int64_t i = 0; i < a->config.layers * ORION_PROJECTIONS; i++) {
     const orion_adapter_part *p = &a->parts[i];
     if (!p->a) continue;
-    bool shared = i % ORION_PROJECTIONS > 0 && p[-1].a == p->a;  // a of a joint matrix counts once
+    bool shared = false;  // a of a joint matrix counts once
+    for (int64_t k = 1; k <= i % ORION_PROJECTIONS; k++) shared = shared || p[-k].a == p->a;
     out->parameters += (shared ? 0 : orion_data_elements(p->a)) + orion_data_elements(p->b);
   }
 }

@@ -92,8 +92,7 @@ static orion_value_id slot_input(graph *g, int layer, orion_projection p, orion_
   orion_lora_name(name, g->model->config.family, layer, p, half);
   orion_value_id v = orion_function_find(g->b.f, name);  // the projections of a joint matrix share one input a
   if (v != ORION_NONE) return v;
-  orion_dtype dtype = g->training ? g->spec->weights : g->spec->compute;
-  return orion_build_param(&g->b, name, dtype, 2, (int64_t[]){g->spec->lora.rank, cols});
+  return orion_build_param(&g->b, name, g->spec->compute, 2, (int64_t[]){g->spec->lora.rank, cols});
 }
 
 // A projection, and what adapters add to it where it has a slot.
@@ -102,17 +101,15 @@ static orion_value_id projection(graph *g, const char *stem, orion_value_id x, n
   orion_value_id y = linear(g, stem, x, w, bias);
   const orion_lora_slots *slots = &g->spec->lora;
   if (slots->rank == 0 || !(slots->targets >> p & 1) || !w.data) return y;
-  orion_dtype from = g->training ? g->spec->weights : g->spec->compute;
   orion_value_id a = slot_input(g, layer, p, ORION_LORA_A, (int64_t)w.data->cols);
   orion_value_id b = slot_input(g, layer, p, ORION_LORA_B, (int64_t)w.data->rows);
-  char names[3][48];
-  const char *const endings[] = {"lora_a", "lora_b", "lora"};
-  for (int i = 0; i < 3; i++) snprintf(names[i], sizeof names[i], "%s_%s", stem, endings[i]);
+  char added[32], sum[32];
+  snprintf(added, sizeof added, "%s_lora", stem);
+  snprintf(sum, sizeof sum, "%s_adapted", stem);
   orion_ref scale = g->lora_scale != 1 ? orion_build_float(&g->b, "lora_scale", g->spec->compute, g->lora_scale) : ORION_NONE;
-  orion_value_id d = ORION_BUILD(&g->b, names[2], ORION_OP_orion_lora, {"x", x}, {"a", as_computed(g, names[0], a, from)},
-                                 {"b", as_computed(g, names[1], b, from)}, {"gate", g->gate}, {"scale", scale});
-  snprintf(names[2], sizeof names[2], "%s_adapted", stem);
-  return ORION_BUILD(&g->b, names[2], ORION_OP_add, {"x", y}, {"y", d});
+  orion_value_id d = ORION_BUILD(&g->b, added, ORION_OP_orion_lora, {"x", x}, {"a", a}, {"b", b}, {"gate", g->gate},
+                                 {"scale", scale});
+  return ORION_BUILD(&g->b, sum, ORION_OP_add, {"x", y}, {"y", d});
 }
 
 static orion_value_id rms_norm(graph *g, const char *stem, orion_value_id x, named gamma, int64_t groups) {

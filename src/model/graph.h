@@ -13,8 +13,8 @@
 //
 // With slots for adapters (lora.rank > 0) the body, or the training graph, also has, for each projection of lora.targets:
 //
-//   inputs  l3_wq_lora_a [R, in], l3_wq_lora_b [R, out] (names: orion_lora_name), in the dtype of the arithmetic (training:
-//           of the weights); the body: lora_gate [T, R]. Zeros everywhere: no adapter
+//   inputs  l3_wq_lora_a [R, in], l3_wq_lora_b [R, out] (names: orion_lora_name), in the dtype of the arithmetic; the
+//           body: lora_gate [T, R]. Zeros everywhere: no adapter
 //
 // and the projection's result is base + orion_lora(x, a, b, gate). Rows of R belong to adapters one after another: rows
 // that none has are zeros, the gate says how much each position takes of each row.

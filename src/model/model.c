@@ -22,6 +22,29 @@ orion_status orion_model_create(const orion_allocator *a, const orion_config *co
   return status;
 }
 
+static void release_store(void *store) { orion_data_store_release(store); }
+
+orion_status orion_model_share(const orion_model *m, orion_model **out, orion_error *err) {
+  orion_model *copy;
+  ORION_TRY(orion_model_create(m->allocator, &m->config, m->path, m->dir, &copy, err));
+  orion_data_store *theirs = orion_data_store_retain(m->data);
+  orion_status status = orion_data_store_keep(copy->data, theirs, release_store, err);
+  if (status != ORION_OK) {
+    orion_data_store_release(theirs);
+    orion_model_close(copy);
+    return status;
+  }
+  memcpy(copy->layers, m->layers, (size_t)m->config.layers * sizeof *m->layers);
+  copy->embedding = m->embedding;
+  copy->positions = m->positions;
+  copy->norm = m->norm;
+  copy->norm_bias = m->norm_bias;
+  copy->classifier = m->classifier;
+  copy->file_bytes = m->file_bytes;
+  *out = copy;
+  return ORION_OK;
+}
+
 void orion_model_close(orion_model *m) {
   if (!m) return;
   orion_data_store_release(m->data);

@@ -13,6 +13,9 @@
 orion_status orion_model_create(const orion_allocator *a, const orion_config *config, const char *path, const char *dir,
                                 orion_model **out, orion_error *err);
 
+// A second model over the same weights: those of `m` live as long as either.
+orion_status orion_model_share(const orion_model *m, orion_model **out, orion_error *err);
+
 // Fails with FORMAT, naming tensor and byte, if one of n elements is NaN or infinite.
 orion_status orion_model_check_finite(const char *file, const char *tensor, uint64_t offset, orion_dtype dtype,
                                       const void *elements, size_t n, orion_error *err);

@@ -52,6 +52,7 @@ typedef struct canary {
   const orion_target *target;
   const orion_step_source *source;
   orion_step_spec spec;
+  orion_lora_slots lora;   // what is trained; rank 0: all weights
   orion_model *model;
   orion_params *params, *fresh;
   orion_step *step;
@@ -87,10 +88,15 @@ static orion_status compare(const canary *c, orion_error *err) {
   return ORION_OK;
 }
 
+static orion_status make_params(canary *c, orion_params **out, orion_error *err) {
+  if (c->lora.rank == 0) return orion_params_create(c->model, c->device, out, err);
+  return orion_params_create_lora(c->model, c->device, &c->lora, 1, NULL, 1, out, err);
+}
+
 static orion_status prove(canary *c, const orion_config *config, orion_update_kind kind, orion_error *err) {
   ORION_TRY(orion_model_random(c->allocator, config, 1, &c->model, err));
-  ORION_TRY(orion_params_create(c->model, c->device, &c->params, err));
-  ORION_TRY(orion_params_create(c->model, c->device, &c->fresh, err));
+  ORION_TRY(make_params(c, &c->params, err));
+  ORION_TRY(make_params(c, &c->fresh, err));
   c->n = c->params->elements + 1;
   c->before = orion_alloc_zero(c->allocator, c->n, sizeof *c->before);
   c->after = orion_alloc_zero(c->allocator, c->n, sizeof *c->after);
@@ -115,15 +121,16 @@ static orion_status prove(canary *c, const orion_config *config, orion_update_ki
   return ORION_OK;
 }
 
-orion_status orion_update_prove(const orion_config *config, orion_device *device, const orion_target *target,
+orion_status orion_update_prove(const orion_config *config, const orion_lora_slots *lora, orion_device *device, const orion_target *target,
                                 const orion_step_source *source, const orion_step_spec *like, orion_update_kind kind,
                                 const orion_allocator *a, orion_error *err) {
   int64_t seq = target->width_multiple > 16 ? target->width_multiple : 16;
   orion_config small = small_config(config, seq);
-  canary c = {.allocator = orion_allocator_or_default(a), .device = device, .target = target, .source = source};
+  canary c = {.allocator = orion_allocator_or_default(a), .device = device, .target = target, .source = source,
+              .lora = *lora};
   c.spec = (orion_step_spec){.batch = CANARY_BATCH, .seq = seq, .compute = like->compute, .weights = like->weights,
                              .weights_as_inputs = kind == ORION_UPDATE_INPUT,
-                             .constants_change = kind == ORION_UPDATE_DELTA, .gradients = true};
+                             .constants_change = kind == ORION_UPDATE_DELTA, .gradients = true, .quantise = like->quantise};
   orion_status status = seq < 256 ? prove(&c, &small, kind, err) : ORION_FAIL(err, ORION_INTERNAL, "canary: too wide");
   orion_step_destroy(c.step);
   orion_free(c.allocator, c.before, c.n, sizeof *c.before);

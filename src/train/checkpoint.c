@@ -43,8 +43,10 @@ static orion_status write_moments(const orion_params *p, const char *path, orion
   return status;
 }
 
-static orion_status write_state(const orion_allocator *a, const char *dir, json_t *state, orion_error *err) {
-  static const char *const hashed[] = {"model.safetensors", "optimizer.safetensors", "config.json"};
+static orion_status write_state(const orion_allocator *a, const char *dir, bool adapter, json_t *state, orion_error *err) {
+  static const char *const model[] = {"model.safetensors", "optimizer.safetensors", "config.json"};
+  static const char *const lora[] = {"adapter_model.safetensors", "optimizer.safetensors", "adapter_config.json"};
+  const char *const *hashed = adapter ? lora : model;
   json_t *files = json_object();
   orion_status status = files ? ORION_OK : ORION_OOM(err, dir);
   for (size_t i = 0; status == ORION_OK && i < 3; i++) {
@@ -69,14 +71,14 @@ static orion_status write_files(const orion_params *p, const char *dir, json_t *
                                 orion_error *err) {
   char path[PATH_MAX_BYTES];
   ORION_TRY(orion_dir_make(dir, err));
-  ORION_TRY(orion_model_save(p->model, dir, ORION_FP32, err));
+  ORION_TRY(p->adapter ? orion_adapter_save(p->adapter, dir, false, err) : orion_model_save(p->model, dir, ORION_FP32, err));
   ORION_TRY(make_path(path, dir, "optimizer.safetensors", err));
   ORION_TRY(write_moments(p, path, err));
   for (size_t i = 0; tokenizer && i < tokenizer->n; i++) {
     ORION_TRY(make_path(path, dir, tokenizer->names[i], err));
     ORION_TRY(orion_file_write(p->allocator, path, tokenizer->maps[i].data, tokenizer->maps[i].size, err));
   }
-  ORION_TRY(write_state(p->allocator, dir, state, err));
+  ORION_TRY(write_state(p->allocator, dir, p->adapter != NULL, state, err));
   return orion_checkpoint_sync_dir(dir, err);
 }
 

@@ -3,6 +3,8 @@
 //   RUN/step-00000120/  model.safetensors, config.json, tokenizer files   a model directory like any other, fp32
 //                       optimizer.safetensors                             "m.NAME" and "v.NAME" for each weight, fp32
 //                       state.json                                        the trainer's state, and a hash of each file
+//                       where an adapter is trained: adapter_model.safetensors, adapter_config.json (a PEFT directory)
+//                       instead of a model; the weights under it are not written
 //   RUN/best-00000100/  the same, of the smallest evaluation loss so far
 //
 // A checkpoint is written under a name that begins with a dot, every file flushed, and then renamed; only after that are

@@ -161,7 +161,21 @@ static orion_status load_moments(orion_params *p, const char *path, orion_error 
   return status;
 }
 
+static orion_status load_adapter(orion_params *p, const char *path, orion_error *err) {
+  orion_adapter *a;
+  ORION_TRY(orion_adapter_open(p->model, path, &a, err));
+  orion_status status = ORION_OK;
+  if (a->rank != p->lora.rank || a->targets != p->lora.targets) {
+    status = ORION_FAIL(err, ORION_INVALID, "%s: holds an adapter of another rank or other projections than the one under training",
+                        path);
+  }
+  if (status == ORION_OK) status = orion_params_copy_adapter(p, a, err);
+  orion_adapter_close(a);
+  return status == ORION_OK ? load_moments(p, path, err) : status;
+}
+
 orion_status orion_checkpoint_load(orion_params *p, const char *path, orion_error *err) {
+  if (p->adapter) return load_adapter(p, path, err);
   orion_model *m;
   ORION_TRY(orion_model_open(p->allocator, path, &m, err));
   orion_status status = check_config(p, m, path, err);

@@ -24,17 +24,23 @@ static orion_status make_surface(orion_device *device, orion_param *x, bool matr
   return ORION_OK;
 }
 
+orion_status orion_params_add(orion_params *p, orion_device *device, const char *name, size_t rows, size_t cols, bool matrix,
+                              orion_param **out, orion_error *err) {
+  if (!name || !ORION_GROW(p->allocator, &p->list, &p->cap, p->n + 1)) return ORION_OOM(err, "weights");
+  orion_param *x = *out = &p->list[p->n++];
+  *x = (orion_param){.name = name, .rows = rows, .cols = cols, .n = rows * cols, .matrix = matrix};
+  p->elements += x->n;
+  p->moment_count += 2 * orion_round_up(x->n, ALIGN_FLOATS);
+  return make_surface(device, x, matrix, err);
+}
+
 static orion_status add(filling *f, const char *prefix, const orion_slot *slot, const orion_data *source,
                         const orion_data **to, orion_error *err) {
   orion_params *p = f->p;
-  if (!ORION_GROW(p->allocator, &p->list, &p->cap, p->n + 1)) return ORION_OOM(err, "weights");
-  orion_param *x = &p->list[p->n++];
-  bool matrix = slot->cols != ORION_EXTENT_NONE;
-  *x = (orion_param){.rows = source->rows, .cols = source->cols, .n = source->rows * source->cols, .matrix = matrix};
-  x->name = slot->parts ? orion_arena_printf(&p->arena, "%s%s.%u", prefix, slot->name, slot->part)
-                        : orion_arena_printf(&p->arena, "%s%s", prefix, slot->name);
-  if (!x->name) return ORION_OOM(err, "weights");
-  ORION_TRY(make_surface(f->device, x, matrix, err));
+  orion_param *x;
+  const char *name = slot->parts ? orion_arena_printf(&p->arena, "%s%s.%u", prefix, slot->name, slot->part)
+                                 : orion_arena_printf(&p->arena, "%s%s", prefix, slot->name);
+  ORION_TRY(orion_params_add(p, f->device, name, source->rows, source->cols, slot->cols != ORION_EXTENT_NONE, &x, err));
   ORION_TRY(orion_data_read(source, ORION_FP32, 0, source->rows, x->value, err));
   size_t bad = orion_find_nonfinite(ORION_FP32, x->value, x->n);
   if (bad < x->n) {
@@ -42,10 +48,7 @@ static orion_status add(filling *f, const char *prefix, const orion_slot *slot, 
                       f->from->path, x->name, bad);
   }
   *to = x->data = orion_data_borrow(p->model->data, ORION_FP32, x->rows, x->cols, x->value, x->name);
-  if (!x->data) return ORION_OOM(err, "weights");
-  p->elements += x->n;
-  p->moment_count += 2 * orion_round_up(x->n, ALIGN_FLOATS);
-  return ORION_OK;
+  return x->data ? ORION_OK : ORION_OOM(err, "weights");
 }
 
 static orion_status add_table(filling *f, const char *prefix, const orion_slot *slots, size_t n, const void *from,
@@ -76,7 +79,7 @@ static orion_status add_all(filling *f, orion_error *err) {
   return ORION_OK;
 }
 
-static orion_status make_moments(orion_params *p, orion_error *err) {
+orion_status orion_params_make_moments(orion_params *p, orion_error *err) {
   size_t bytes;
   if (!orion_mul_ok(p->moment_count, sizeof(float), &bytes)) return ORION_OOM(err, "optimizer");
   p->moments = orion_alloc_aligned(p->allocator, bytes, ORION_ALIGN_CACHE);
@@ -101,7 +104,7 @@ orion_status orion_params_create(const orion_model *from, orion_device *device, 
   filling f = {.p = p, .from = from, .device = device};
   orion_status status = orion_model_create(a, &from->config, from->path, from->dir, &p->model, err);
   if (status == ORION_OK) status = add_all(&f, err);
-  if (status == ORION_OK) status = make_moments(p, err);
+  if (status == ORION_OK) status = orion_params_make_moments(p, err);
   if (status != ORION_OK) {
     orion_params_destroy(p);
     return status;
@@ -112,6 +115,7 @@ orion_status orion_params_create(const orion_model *from, orion_device *device, 
 
 void orion_params_destroy(orion_params *p) {
   if (!p) return;
+  orion_adapter_close(p->adapter);
   orion_model_close(p->model);
   for (size_t i = 0; i < p->n; i++) orion_surface_destroy(p->list[i].surface);
   orion_free(p->allocator, p->list, p->cap, sizeof *p->list);

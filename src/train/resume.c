@@ -17,7 +17,7 @@ static json_t *list_json(const char *const *paths, size_t n) {
 
 // The batch is that of all processes: a run is the same whatever their number.
 static json_t *options_json(const orion_train_options *o) {
-  return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:b, s:I, s:I, s:s?, "
+  json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:b, s:I, s:I, s:s?, "
                    "s:s?, s:s?}",
                    "steps", (json_int_t)o->steps, "batch",
                    (json_int_t)(o->batch * orion_comm_size(o->comm)), "seq", (json_int_t)o->seq, "accum",
@@ -27,6 +27,12 @@ static json_t *options_json(const orion_train_options *o) {
                    list_json(o->eval_data, o->n_eval_data), "token_width", o->token_width, "documents", o->documents,
                    "eval_windows", (json_int_t)o->eval_windows, "seed", (json_int_t)o->seed, "update", o->update, "target",
                    o->target, "compute", o->compute);
+  if (!all || o->lora_rank == 0) return all;
+  json_t *lora = json_pack("{s:I, s:f, s:s, s:s?, s:s?}", "lora_rank", (json_int_t)o->lora_rank, "lora_alpha", o->lora_alpha,
+                           "lora_targets", o->lora_targets, "lora_weights", o->lora_weights, "lora_base", o->lora_base);
+  json_object_update(all, lora);
+  json_decref(lora);
+  return all;
 }
 
 static json_t *state_json(const orion_trainer *t) {
@@ -155,6 +161,11 @@ static orion_status read_options(const char *path, const json_t *options, orion_
   if (orion_json_member(&r, "update")) o->update = orion_json_string(&r, "update", NULL);
   if (orion_json_member(&r, "target")) o->target = orion_json_string(&r, "target", NULL);
   if (orion_json_member(&r, "compute")) o->compute = orion_json_string(&r, "compute", NULL);
+  o->lora_rank = orion_json_int(&r, "lora_rank", 0, 0, ORION_LORA_MAX_RANK);
+  o->lora_alpha = orion_json_number(&r, "lora_alpha", 0, -1e300, 1e300);
+  if (orion_json_member(&r, "lora_targets")) o->lora_targets = orion_json_string(&r, "lora_targets", NULL);
+  if (orion_json_member(&r, "lora_weights")) o->lora_weights = orion_json_string(&r, "lora_weights", NULL);
+  if (orion_json_member(&r, "lora_base")) o->lora_base = orion_json_string(&r, "lora_base", NULL);
   o->n_data = read_list(options, "data", s->lists[0]);
   o->n_eval_data = read_list(options, "eval_data", s->lists[1]);
   o->data = s->lists[0];

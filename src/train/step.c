@@ -103,7 +103,8 @@ static const char steady_passes[] = "cast_fuse,reshape_merge,transpose_merge,dce
 static orion_status compile(orion_step *s, orion_device *device, const orion_target *target, orion_program *program,
                             const char *const *names, orion_error *err) {
   const orion_opt_options steady = {.passes = steady_passes};
-  orion_lower_options options = {.target = target, .passes = s->spec.constants_change ? &steady : NULL};
+  orion_lower_options options = {.target = target, .passes = s->spec.constants_change ? &steady : NULL,
+                                 .quantise = s->spec.quantise};
   orion_plan *plan;
   ORION_TRY(orion_lower(program, &options, &plan, err));
   size_t n = s->spec.weights_as_inputs ? s->params->n : 0;

@@ -19,6 +19,7 @@ typedef struct orion_step_spec {
   bool weights_as_inputs;
   bool constants_change;         // orion_step_refresh will be used with weights that are constants
   bool gradients;                // else the loss alone
+  orion_dtype quantise;          // INT8, INT4: matrices that are not trained; NONE: as `weights` says
 } orion_step_spec;
 
 typedef struct orion_step_source {

@@ -66,7 +66,8 @@ static orion_status keep_options(orion_trainer *t, const orion_train_options *o,
     *lists[k].to = copy;
   }
   const char **texts[] = {&t->options.schedule, &t->options.update, &t->options.target, &t->options.compute,
-                          &t->options.tokenizer_path};
+                          &t->options.tokenizer_path, &t->options.lora_targets, &t->options.lora_weights,
+                          &t->options.lora_base};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     if (*texts[i] && !(*texts[i] = orion_arena_strdup(&t->arena, *texts[i]))) return ORION_OOM(err, "trainer");
   }
@@ -131,6 +132,41 @@ static orion_status allocate(orion_trainer *t, orion_error *err) {
   return ORION_OK;
 }
 
+// How the model under an adapter is kept.
+static orion_status read_base(const orion_train_options *o, orion_step_spec *spec, orion_error *err) {
+  const char *w = o->lora_weights ? o->lora_weights : "fp16";
+  spec->weights = strcmp(w, "fp32") == 0 ? ORION_FP32 : ORION_FP16;
+  spec->quantise = strcmp(w, "int8") == 0 ? ORION_INT8 : strcmp(w, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
+  if (spec->quantise || strcmp(w, "fp16") == 0 || strcmp(w, "fp32") == 0) return ORION_OK;
+  return ORION_FAIL(err, ORION_INVALID, "weights: \"%s\" is none of fp32, fp16, int8 and int4", w);
+}
+
+static orion_status prepare_lora(orion_trainer *t, const orion_model *model, orion_step_spec *spec, orion_update_kind update,
+                                 orion_error *err) {
+  const orion_train_options *o = &t->options;
+  if (t->target->ane) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "train: adapters are trained by programs for cpu (want --target cpu)");
+  }
+  if (update != ORION_UPDATE_INPUT) {
+    return ORION_FAIL(err, ORION_INVALID, "update: adapters are inputs of their programs (leave the option out)");
+  }
+  ORION_TRY(read_base(o, spec, err));
+  orion_lora_slots slots = {.rank = o->lora_rank};
+  if (!o->lora_start) {
+    ORION_TRY(check_count("lora-rank", o->lora_rank, 1, ORION_LORA_MAX_RANK, err));
+    ORION_TRY(check_number("lora-alpha", o->lora_alpha, 0, 1e6, err));
+    ORION_TRY(orion_projection_parse(&model->config, o->lora_targets ? o->lora_targets : "q,v", &slots.targets, err));
+  }
+  double scale = o->lora_alpha > 0 ? o->lora_alpha / (double)o->lora_rank : 2;
+  ORION_TRY(orion_params_create_lora(model, t->device, &slots, scale, o->lora_start, o->seed, &t->params, err));
+  t->options.lora_rank = t->params->lora.rank;
+  t->options.lora_alpha = t->params->lora_scale * (double)t->params->lora.rank;
+  char targets[32];
+  orion_projection_text(t->params->lora.targets, targets);
+  t->options.lora_targets = orion_arena_strdup(&t->arena, targets);
+  return t->options.lora_targets ? ORION_OK : ORION_OOM(err, "trainer");
+}
+
 static orion_status prepare(orion_trainer *t, const orion_model *model, const orion_tokenizer *tokenizer,
                             const orion_train_options *o, orion_error *err) {
   orion_step_spec spec;
@@ -138,7 +174,8 @@ static orion_status prepare(orion_trainer *t, const orion_model *model, const or
   ORION_TRY(check_options(o, &model->config, err));
   ORION_TRY(keep_options(t, o, err));
   ORION_TRY(read_names(t, &spec, &update, err));
-  ORION_TRY(orion_params_create(model, t->device, &t->params, err));
+  bool lora = o->lora_rank > 0 || o->lora_start;
+  ORION_TRY(lora ? prepare_lora(t, model, &spec, update, err) : orion_params_create(model, t->device, &t->params, err));
   ORION_TRY(open_data(t, tokenizer, err));
   if (o->tokenizer_path) ORION_TRY(orion_tokenizer_files_open(o->tokenizer_path, &t->tokenizer, err));
   ORION_TRY(allocate(t, err));

@@ -35,7 +35,7 @@ static orion_status choose(orion_updater *u, orion_update_kind first, orion_erro
   size_t used = 0;
   for (int kind = first;; kind++) {
     orion_error why = {0};
-    orion_status status = orion_update_prove(&u->params->model->config, u->device, u->target, &u->source, &u->spec,
+    orion_status status = orion_update_prove(&u->params->model->config, &u->params->lora, u->device, u->target, &u->source, &u->spec,
                                              (orion_update_kind)kind, u->allocator, &why);
     u->kind = (orion_update_kind)kind;
     if (status == ORION_OK) break;

@@ -31,8 +31,8 @@ orion_update_kind orion_updater_kind(const orion_updater *u);
 const char *orion_updater_note(const orion_updater *u);  // "" where the first strategy passed
 
 // The proof alone, in the arithmetic of `like`. ORION_OK: it holds. ORION_REFUSED: it does not,
-// `err` says in what; other codes: it could not be run.
-orion_status orion_update_prove(const orion_config *config, orion_device *device, const orion_target *target,
+// `err` says in what; other codes: it could not be run. `lora` is what orion_params has.
+orion_status orion_update_prove(const orion_config *config, const orion_lora_slots *lora, orion_device *device, const orion_target *target,
                                 const orion_step_source *source, const orion_step_spec *like, orion_update_kind kind,
                                 const orion_allocator *a, orion_error *err);
 

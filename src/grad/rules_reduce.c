@@ -53,9 +53,25 @@ void orion_grad_softmax(orion_backward *w, const orion_op *op, orion_ref dy) {
   orion_back_give(w, op, "x", mul(w, y, sub(w, dy, sum)));
 }
 
+static void give_composite(orion_backward *w, const orion_op *op, orion_ref dy) {
+  orion_value_id d[2];
+  orion_in in[] = {{"x", orion_back_arg(w, op, "x")},
+                   {"gamma", orion_back_arg(w, op, "gamma")},
+                   {"dy", dy},
+                   {"epsilon", orion_back_arg(w, op, "epsilon")},
+                   {0}};
+  orion_build_multi(&w->b, "grad", ORION_OP_orion_layer_norm_grad, in, 2, d);
+  orion_back_give(w, op, "x", d[0]);
+  orion_back_give(w, op, "gamma", d[1]);
+  if (orion_back_wants(w, op, "beta")) {
+    orion_back_give(w, op, "beta", orion_back_reduce(w, ORION_OP_reduce_sum, dy, 1, (int64_t[]){0}, false));
+  }
+}
+
 // x^ = (x - mean) r, r = 1/sqrt(variance + epsilon), g = dy gamma:
 // dx = r (g - mean g - x^ mean(g x^)), dgamma = sum of dy x^, dbeta = sum of dy over the other axes.
-// The mean square is taken in fp32 where x is fp16: squares of activations leave fp16's range.
+// The mean square is taken in fp32 where x is fp16: squares of activations leave fp16's range. The norm of a model graph in
+// fp16 becomes a composite, for targets that have no fp32 scale it in their own way.
 void orion_grad_layer_norm(orion_backward *w, const orion_op *op, orion_ref dy) {
   const orion_type *t = orion_back_type(w, op, "x"), *gamma = orion_back_type(w, op, "gamma");
   int64_t axes[ORION_MAX_RANK], others[ORION_MAX_RANK], dims[ORION_MAX_RANK];
@@ -65,6 +81,10 @@ void orion_grad_layer_norm(orion_backward *w, const orion_op *op, orion_ref dy) 
     for (size_t k = 0; k < n; k++) among = among || axes[k] == i;
     dims[i] = among ? t->dims[i] : 1;
     if (!among) others[n_others++] = i;
+  }
+  if (t->dtype == ORION_FP16 && t->rank == 2 && n == 1 && axes[0] == 1 && gamma) {
+    give_composite(w, op, dy);
+    return;
   }
   double epsilon = 0;
   orion_op_float(w->from, op, "epsilon", &epsilon);

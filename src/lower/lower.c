@@ -84,14 +84,16 @@ static orion_status verify_parts(const orion_plan *plan, orion_error *err) {
 
 orion_status orion_lower(orion_program *graph, const orion_lower_options *options, orion_plan **out, orion_error *err) {
   const orion_target *t = options->target;
-  lowering l = {.target = t, .from = graph->functions[0], .causal = ORION_NONE, .full_mask = ORION_NONE};
+  lowering l = {.target = t, .training = options->training, .causal = ORION_NONE, .full_mask = ORION_NONE};
   orion_plan *plan = orion_alloc_zero(graph->allocator, 1, sizeof *plan);
   if (!plan) return ORION_OOM(err, "plan");
   plan->allocator = graph->allocator;
   plan->target = t;
   orion_arena_init(&plan->arena, graph->allocator);
   orion_arena_init(&l.scratch, graph->allocator);
-  orion_status status = orion_program_create(graph->allocator, graph->data, &l.program, err);
+  l.from = options->function ? orion_program_function(graph, options->function) : graph->functions[0];
+  orion_status status = l.from ? orion_program_create(graph->allocator, graph->data, &l.program, err)
+                               : ORION_FAIL(err, ORION_NOT_FOUND, "lowering: there is no function %s", options->function);
   if (status != ORION_OK) goto done;
   if ((status = open_graph(&l, err)) != ORION_OK) goto done;
   const orion_opt_limits limits = {.ane = t->ane,

@@ -13,7 +13,9 @@ typedef struct lowering {
   orion_program *program;    // result, before it is cut
   orion_function *to;
   orion_builder b;
+  bool training;             // weights may be inputs, and constants keep their names and their form
   orion_ref *map;            // graph value -> ref in `to`; indexed by graph value id
+  uint8_t *form;             // channels_form of each graph value (channels.h)
   orion_ref causal;          // the causal mask, one for all attentions, and how many positions it is for
   int64_t causal_tokens;
   orion_ref full_mask, full_mask_from;  // the same for cached and new positions (open_rows.c), and the mask it is made of

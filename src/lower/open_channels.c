@@ -11,37 +11,12 @@
 //   attention   per group of query heads: scores = q^T k as matmul over [1, KV, n, T]; the cached and the new positions
 //               keep separate scores and share one maximum and one sum, so that nothing is concatenated along S;
 //               values are summed as v p^T, which lands in [n, T] without a transpose
+#include "lower/channels.h"
+
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-
-#include "lower/lower_internal.h"
 
 #define NORM_FLOOR 0x1p-8  // of max|x| in norms: eps / floor^2 stays below 65504 for eps up to 0.99
-
-static orion_ref constant(lowering *l, const char *stem, double v) {
-  return orion_build_float(&l->b, stem, ORION_FP16, v);
-}
-
-static orion_ref binary(lowering *l, const char *stem, orion_opcode code, orion_ref x, orion_ref y) {
-  return ORION_BUILD(&l->b, stem, code, {"x", x}, {"y", y});
-}
-
-static orion_ref reduce(lowering *l, const char *stem, orion_opcode code, orion_ref x, int64_t axis) {
-  return ORION_BUILD(&l->b, stem, code, {"x", x}, {"axes", orion_build_ints(&l->b, "axes", 1, &axis)},
-                     {"keep_dims", orion_build_bool(&l->b, "keep", true)});
-}
-
-static orion_ref reshape(lowering *l, const char *stem, orion_ref x, int64_t d0, int64_t d1, int64_t d2, int64_t d3) {
-  return ORION_BUILD(&l->b, stem, ORION_OP_reshape, {"x", x},
-                     {"shape", orion_build_ints(&l->b, "shape", 4, (int64_t[]){d0, d1, d2, d3})});
-}
-
-static orion_ref matmul(lowering *l, const char *stem, orion_ref x, orion_ref y, bool tx, bool ty) {
-  return ORION_BUILD(&l->b, stem, ORION_OP_matmul, {"x", x}, {"y", y},
-                     {"transpose_x", orion_build_bool(&l->b, "tx", tx)},
-                     {"transpose_y", orion_build_bool(&l->b, "ty", ty)});
-}
 
 // The constant data behind a graph value, through the casts that the graph puts after narrow weights.
 static const orion_data *weight_of(lowering *l, const orion_op *op, const char *arg) {
@@ -84,7 +59,14 @@ static orion_ref open_conv(lowering *l, const char *stem, orion_ref x, const ori
   return y;
 }
 
+orion_ref orion_channels_vector(lowering *l, const orion_op *op, const char *arg, int64_t d1, int64_t d2) {
+  if (!orion_op_arg(op, arg)) return ORION_NONE;
+  if (mapped(l, op, arg) != ORION_NONE) return reshape(l, arg, mapped(l, op, arg), 1, d1, d2, 1);
+  return fp16_weight(l, arg, weight_of(l, op, arg), 1, d1, d2, 1);
+}
+
 static orion_ref open_linear(lowering *l, const orion_op *op) {
+  if (mapped(l, op, "weight") != ORION_NONE) return orion_channels_open_product(l, op);
   const orion_data *bias = weight_of(l, op, "bias");
   if (orion_op_arg(op, "bias") && !bias) {
     orion_builder_fail(&l->b, ORION_UNSUPPORTED, "bias: weights of a graph are constants");
@@ -94,39 +76,42 @@ static orion_ref open_linear(lowering *l, const orion_op *op) {
 }
 
 // u = x / a with a = max(max|x| over `axis`, floor), and e = eps / a^2.
-static void prescale(lowering *l, orion_ref x, int64_t axis, double epsilon, orion_ref *out_u, orion_ref *out_e) {
-  orion_builder *b = &l->b;
-  orion_ref size = ORION_BUILD(b, "norm_abs", ORION_OP_abs, {"x", x});
-  orion_ref top = reduce(l, "norm_max", ORION_OP_reduce_max, size, axis);
+static void prescale(lowering *l, orion_ref x, int64_t axis, double epsilon, orion_ref *out_u, orion_ref *out_e,
+                     orion_ref *out_inverse) {
+  orion_ref top = reduce(l, "norm_max", ORION_OP_reduce_max, unary(l, "norm_abs", ORION_OP_abs, x), axis);
   top = binary(l, "norm_top", ORION_OP_maximum, top, constant(l, "floor", NORM_FLOOR));
   orion_ref inverse = binary(l, "norm_inv", ORION_OP_real_div, constant(l, "one", 1), top);
   *out_u = binary(l, "norm_u", ORION_OP_mul, x, inverse);
   orion_ref root = binary(l, "norm_se", ORION_OP_mul, inverse, constant(l, "root_eps", sqrt(epsilon)));
   *out_e = binary(l, "norm_e", ORION_OP_mul, root, root);
+  *out_inverse = inverse;
 }
 
-// u / sqrt(mean(u^2) + e)
-static orion_ref normalise(lowering *l, orion_ref u, orion_ref e, int64_t axis) {
+// u / sqrt(mean(u^2) + e). LayerNorm works on x / 2, so its eps is a quarter.
+channels_norm orion_channels_norm(lowering *l, orion_ref x, int64_t axis, double epsilon, bool centred) {
+  channels_norm n;
+  orion_ref u, e;
+  if (centred) {
+    x = binary(l, "norm_half", ORION_OP_mul, x, constant(l, "half", 0.5));
+    x = binary(l, "norm_c", ORION_OP_sub, x, reduce(l, "norm_mean", ORION_OP_reduce_mean, x, axis));
+  }
+  prescale(l, x, axis, centred ? epsilon / 4 : epsilon, &u, &e, &n.inverse);
   orion_ref mean = reduce(l, "norm_ms", ORION_OP_reduce_mean, binary(l, "norm_sq", ORION_OP_mul, u, u), axis);
   orion_ref sum = binary(l, "norm_mse", ORION_OP_add, mean, e);
-  orion_ref scale = binary(l, "norm_r", ORION_OP_pow, sum, constant(l, "power", -0.5));
-  return binary(l, "norm_n", ORION_OP_mul, u, scale);
+  n.r = binary(l, "norm_r", ORION_OP_pow, sum, constant(l, "power", -0.5));
+  n.hat = binary(l, "norm_n", ORION_OP_mul, u, n.r);
+  return n;
 }
 
 static orion_ref open_layer_norm(lowering *l, const orion_op *op, const orion_type *type) {
   double epsilon = 1e-5;
   int64_t C = type->dims[1];
   orion_op_float(l->from, op, "epsilon", &epsilon);
-  orion_ref x = binary(l, "norm_half", ORION_OP_mul, mapped(l, op, "x"), constant(l, "half", 0.5)), u, e;
-  orion_ref mean = reduce(l, "norm_mean", ORION_OP_reduce_mean, x, 1);
-  prescale(l, binary(l, "norm_c", ORION_OP_sub, x, mean), 1, epsilon / 4, &u, &e);
-  orion_ref y = normalise(l, u, e, 1);
-  if (orion_op_arg(op, "gamma")) {
-    y = binary(l, "norm_g", ORION_OP_mul, y, fp16_weight(l, "gamma", weight_of(l, op, "gamma"), 1, C, 1, 1));
-  }
-  if (orion_op_arg(op, "beta")) {
-    y = binary(l, "norm_b", ORION_OP_add, y, fp16_weight(l, "beta", weight_of(l, op, "beta"), 1, C, 1, 1));
-  }
+  orion_ref y = orion_channels_norm(l, mapped(l, op, "x"), 1, epsilon, true).hat;
+  orion_ref gamma = orion_channels_vector(l, op, "gamma", C, 1);
+  if (gamma != ORION_NONE) y = binary(l, "norm_g", ORION_OP_mul, y, gamma);
+  orion_ref beta = orion_channels_vector(l, op, "beta", C, 1);
+  if (beta != ORION_NONE) y = binary(l, "norm_b", ORION_OP_add, y, beta);
   return y;
 }
 
@@ -136,24 +121,15 @@ static orion_ref open_rms_norm(lowering *l, const orion_op *op, const orion_type
   orion_op_float(l->from, op, "epsilon", &epsilon);
   orion_op_int(l->from, op, "groups", &groups);
   int64_t n = C / groups, axis = groups > 1 ? 2 : 1;
-  orion_ref x = mapped(l, op, "x"), u, e;
+  orion_ref x = mapped(l, op, "x");
   if (groups > 1) x = reshape(l, "norm_in", x, 1, groups, n, T);
-  prescale(l, x, axis, epsilon, &u, &e);
-  const orion_data *gamma = weight_of(l, op, "gamma");
-  orion_ref g = groups > 1 ? fp16_weight(l, "gamma", gamma, 1, 1, n, 1) : fp16_weight(l, "gamma", gamma, 1, C, 1, 1);
-  orion_ref y = binary(l, "norm_g", ORION_OP_mul, normalise(l, u, e, axis), g);
+  orion_ref hat = orion_channels_norm(l, x, axis, epsilon, false).hat;
+  orion_ref gamma = groups > 1 ? orion_channels_vector(l, op, "gamma", 1, n) : orion_channels_vector(l, op, "gamma", C, 1);
+  orion_ref y = binary(l, "norm_g", ORION_OP_mul, hat, gamma);
   return groups > 1 ? reshape(l, "norm_out", y, 1, C, 1, T) : y;
 }
 
-// Rows [begin, begin+size) of the height axis of [1, H, n, T].
-static orion_ref rows(lowering *l, const char *stem, orion_ref x, int64_t H, int64_t begin, int64_t size, int64_t T) {
-  orion_builder *b = &l->b;
-  return ORION_BUILD(b, stem, ORION_OP_slice_by_size, {"x", x},
-                     {"begin", orion_build_ints(b, "begin", 4, (int64_t[]){0, 0, begin, 0})},
-                     {"size", orion_build_ints(b, "size", 4, (int64_t[]){1, H, size, T})});
-}
-
-static orion_ref concat_rows(lowering *l, const char *stem, size_t n, const orion_ref *parts) {
+orion_ref orion_channels_concat_rows(lowering *l, const char *stem, size_t n, const orion_ref *parts) {
   orion_builder *b = &l->b;
   if (n == 1) return parts[0];
   orion_in rest[] = {{"axis", orion_build_int(b, "axis", 2)}, {"interleave", orion_build_bool(b, "interleave", false)}, {0}};
@@ -171,7 +147,7 @@ static orion_ref open_rope(lowering *l, const orion_op *op, const orion_type *ty
                            binary(l, "rope_bs", ORION_OP_mul, c, sin));
   orion_ref second = binary(l, "rope_hi", ORION_OP_add, binary(l, "rope_bc", ORION_OP_mul, c, cos),
                             binary(l, "rope_as", ORION_OP_mul, a, sin));
-  return reshape(l, "rope_out", concat_rows(l, "rope_y", 2, (orion_ref[]){first, second}), 1, C, 1, T);
+  return reshape(l, "rope_out", orion_channels_concat_rows(l, "rope_y", 2, (orion_ref[]){first, second}), 1, C, 1, T);
 }
 
 typedef struct group {        // one group of query heads: one head for each KV head
@@ -186,8 +162,7 @@ static orion_ref attend(lowering *l, const group *g) {
   orion_builder *b = &l->b;
   orion_ref s = binary(l, "scores_m", ORION_OP_add, matmul(l, "scores", g->q, g->k, true, false), g->causal);
   if (g->k_cache == ORION_NONE) {
-    orion_ref p = ORION_BUILD(b, "probs", ORION_OP_softmax, {"x", s}, {"axis", orion_build_int(b, "axis", -1)});
-    return matmul(l, "mix", g->v, p, false, true);
+    return matmul(l, "mix", g->v, softmax(l, "probs", s), false, true);
   }
   orion_ref c = binary(l, "past_scores_m", ORION_OP_add, matmul(l, "past_scores", g->q, g->k_cache, true, false), g->mask);
   orion_ref top = binary(l, "top", ORION_OP_maximum, reduce(l, "past_top", ORION_OP_reduce_max, c, -1),
@@ -202,37 +177,60 @@ static orion_ref attend(lowering *l, const group *g) {
   return binary(l, "mix", ORION_OP_add, past, now);
 }
 
-static orion_ref open_attention(lowering *l, const orion_op *op, const orion_type *type) {
-  int64_t heads = 1, kv = 1, T = type->dims[0];
-  double scale = 1;
+channels_heads orion_channels_heads_of(const lowering *l, const orion_op *op) {
+  const orion_type *q = orion_ref_type(l->from, orion_op_ref(op, "q"));
+  channels_heads h = {.B = 1, .KV = 1};
+  int64_t heads = 1;
+  orion_op_int(l->from, op, "batch", &h.B);
   orion_op_int(l->from, op, "heads", &heads);
-  orion_op_int(l->from, op, "kv_heads", &kv);
+  orion_op_int(l->from, op, "kv_heads", &h.KV);
+  h.T = q->dims[0] / h.B;
+  h.G = heads / h.KV;
+  h.n = q->dims[1] / heads;
+  return h;
+}
+
+orion_ref orion_channels_split_heads(lowering *l, const char *stem, orion_ref x, const channels_heads *h, int64_t rows) {
+  if (h->B > 1) x = transpose(l, stem, reshape(l, stem, x, h->KV, rows, h->B, h->T), (int64_t[]){0, 2, 1, 3});
+  return reshape(l, stem, x, 1, h->KV * h->B, rows, h->T);
+}
+
+orion_ref orion_channels_join_heads(lowering *l, const char *stem, orion_ref x, const channels_heads *h, int64_t rows) {
+  if (h->B > 1) x = transpose(l, stem, reshape(l, stem, x, h->KV, h->B, rows, h->T), (int64_t[]){0, 2, 1, 3});
+  return reshape(l, stem, x, 1, h->KV * rows, 1, h->B * h->T);
+}
+
+static orion_ref open_attention(lowering *l, const orion_op *op) {
+  const channels_heads h = orion_channels_heads_of(l, op);
+  double scale = 1;
   orion_op_float(l->from, op, "scale", &scale);
   const orion_type *cache = orion_ref_type(l->from, orion_op_ref(op, "k_cache"));
-  int64_t n = type->dims[1] / heads, S = cache ? cache->dims[0] : 0, G = heads / kv;
+  int64_t S = cache ? cache->dims[0] : 0;
   // Scaling the query, not the scores: it is the smaller tensor, and the pass that folds scales moves it into wq.
   orion_ref scaled = binary(l, "q_scaled", ORION_OP_mul, mapped(l, op, "q"), constant(l, "scale", scale));
-  orion_ref q = reshape(l, "q_heads", scaled, 1, kv, G * n, T);
-  group g = {.k = reshape(l, "k_heads", mapped(l, op, "k"), 1, kv, n, T),
-             .v = reshape(l, "v_heads", mapped(l, op, "v"), 1, kv, n, T),
+  orion_ref q = orion_channels_split_heads(l, "q_heads", scaled, &h, h.G * h.n);
+  group g = {.k = orion_channels_split_heads(l, "k_heads", mapped(l, op, "k"), &h, h.n),
+             .v = orion_channels_split_heads(l, "v_heads", mapped(l, op, "v"), &h, h.n),
              .k_cache = ORION_NONE,
              .v_cache = ORION_NONE,
-             .causal = orion_lowering_causal(l, ORION_FP16, T, 4)};
+             .causal = orion_lowering_causal(l, ORION_FP16, h.T, 4)};
   if (S) {
-    g.k_cache = reshape(l, "k_past", mapped(l, op, "k_cache"), 1, kv, n, S);
-    g.v_cache = reshape(l, "v_past", mapped(l, op, "v_cache"), 1, kv, n, S);
+    g.k_cache = reshape(l, "k_past", mapped(l, op, "k_cache"), 1, h.KV, h.n, S);
+    g.v_cache = reshape(l, "v_past", mapped(l, op, "v_cache"), 1, h.KV, h.n, S);
     g.mask = mapped(l, op, "mask");
   }
-  orion_ref parts[64];
-  if (G > 64) {
-    orion_builder_fail(&l->b, ORION_UNSUPPORTED, "attention: %lld query heads for each key head (at most 64)", (long long)G);
+  orion_ref parts[CHANNELS_GROUPS];
+  if (h.G > CHANNELS_GROUPS) {
+    orion_builder_fail(&l->b, ORION_UNSUPPORTED, "attention: %lld query heads for each key head (at most %d)", (long long)h.G,
+                       CHANNELS_GROUPS);
     return ORION_NONE;
   }
-  for (int64_t i = 0; i < G; i++) {
-    g.q = G == 1 ? q : rows(l, "q_group", q, kv, i * n, n, T);
+  for (int64_t i = 0; i < h.G; i++) {
+    g.q = h.G == 1 ? q : rows(l, "q_group", q, h.KV * h.B, i * h.n, h.n, h.T);
     parts[i] = attend(l, &g);
   }
-  return reshape(l, "attention_out", concat_rows(l, "groups", (size_t)G, parts), 1, heads * n, 1, T);
+  orion_ref all = orion_channels_concat_rows(l, "groups", (size_t)h.G, parts);
+  return orion_channels_join_heads(l, "attention_out", all, &h, h.G * h.n);
 }
 
 static orion_ref open_lora(lowering *l, const orion_op *op, const orion_type *type) {
@@ -249,6 +247,7 @@ static orion_ref open_lora(lowering *l, const orion_op *op, const orion_type *ty
 // Scalars that elementwise operations of the graph use. Weights are rebuilt where they are used, in the form that the use
 // wants; strings and integers are only read.
 static orion_ref open_const(lowering *l, const orion_op *op) {
+  if (l->training) return orion_channels_open_const(l, op);
   const orion_literal *val = orion_op_attr(op, "val");
   const orion_type *t = val->type;
   double v;
@@ -269,7 +268,7 @@ static orion_ref open_elementwise(lowering *l, const orion_op *op) {
                          {"mode", orion_build_string(b, "mode", mode ? mode : "EXACT")});
     }
     case ORION_OP_silu: case ORION_OP_relu: case ORION_OP_tanh: case ORION_OP_sigmoid:
-      return ORION_BUILD(b, stem, op->code, {"x", mapped(l, op, "x")});
+      return unary(l, stem, op->code, mapped(l, op, "x"));
     case ORION_OP_cast: return mapped(l, op, "x");  // everything is fp16
     default:
       orion_builder_fail(b, ORION_UNSUPPORTED, "%s: graphs for the engine do not contain this operation", op->spelling);
@@ -277,68 +276,27 @@ static orion_ref open_elementwise(lowering *l, const orion_op *op) {
   }
 }
 
-static orion_ref open_op(lowering *l, const orion_op *op) {
+static void open_op(lowering *l, const orion_op *op) {
   const orion_type *type = orion_value_type(l->from, op->results[0]);
-  if (op->code == ORION_OP_const) return open_const(l, op);
+  orion_ref *y = &l->map[op->results[0]];
+  if (op->code == ORION_OP_const) {
+    *y = open_const(l, op);
+    return;
+  }
   snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", l->from->values[op->results[0]].name);
   switch (op->code) {
-    case ORION_OP_linear: return open_linear(l, op);
-    case ORION_OP_layer_norm: return open_layer_norm(l, op, type);
-    case ORION_OP_orion_rms_norm: return open_rms_norm(l, op, type);
-    case ORION_OP_orion_rope: return open_rope(l, op, type);
-    case ORION_OP_orion_lora: return open_lora(l, op, type);
-    case ORION_OP_orion_attention: return open_attention(l, op, type);
-    default: return open_elementwise(l, op);
+    case ORION_OP_linear: *y = open_linear(l, op); break;
+    case ORION_OP_layer_norm: *y = open_layer_norm(l, op, type); break;
+    case ORION_OP_orion_rms_norm: *y = open_rms_norm(l, op, type); break;
+    case ORION_OP_orion_rope: *y = open_rope(l, op, type); break;
+    case ORION_OP_orion_lora: *y = open_lora(l, op, type); break;
+    case ORION_OP_orion_attention: *y = open_attention(l, op); break;
+    default:
+      if (!l->training || !orion_channels_open_training(l, op)) *y = open_elementwise(l, op);
   }
 }
 
-// ---- inputs and outputs ---------------------------------------------------------------------------------------------
-
-// Inputs of rotations and of adapters come as [1, 1, C, T], the shape in which all layers use them; it lies like [1, C, 1, T].
-static bool is_plane(const orion_function *f, orion_value_id param) {
-  static const char *const rope[] = {"cos", "sin", NULL}, *const lora[] = {"a", "b", "gate", NULL};
-  ORION_EACH_OP(f, id) {
-    const orion_op *op = &f->ops[id];
-    if (op->code != ORION_OP_orion_rope && op->code != ORION_OP_orion_lora) continue;
-    for (const char *const *name = op->code == ORION_OP_orion_rope ? rope : lora; *name; name++) {
-      if (orion_op_value(op, *name) == param) return true;
-    }
-  }
-  return false;
-}
-
-static orion_status open_params(lowering *l, orion_error *err) {
-  for (size_t i = 0; i < l->from->n_params; i++) {
-    const orion_value *v = &l->from->values[l->from->params[i]];
-    const orion_type *t = v->type;
-    if (t->rank != 2) return ORION_FAIL(err, ORION_INTERNAL, "graph input %s is not [T, C]", v->name);
-    // A mask [1, S] is added along the last axis of the scores, so it keeps its order: [1, 1, 1, S].
-    bool row = strcmp(v->name, "mask") == 0;
-    int64_t C = row ? 1 : t->dims[1], T = row ? t->dims[1] : t->dims[0];
-    if (T % l->target->width_multiple != 0) {
-      return ORION_FAIL(err, ORION_INVALID, "%s: %lld positions; programs for %s want a multiple of %lld", v->name,
-                        (long long)T, l->target->name, (long long)l->target->width_multiple);
-    }
-    int64_t dims[4] = {1, C, 1, T};
-    if (is_plane(l->from, l->from->params[i])) dims[1] = 1, dims[2] = C;
-    orion_value_id p = orion_build_param(&l->b, v->name, ORION_FP16, 4, dims);
-    l->map[l->from->params[i]] = p;
-    orion_arrangement arrangement = row ? ORION_ROWS : ORION_CHANNELS;
-    if (p == ORION_NONE || !orion_lowering_port(l, v->name, v->name, true, arrangement, t->dims[0], t->dims[1], 1, 0)) {
-      return ORION_OOM(err, "lowering");
-    }
-  }
-  return ORION_OK;
-}
-
-static orion_ref add_output(lowering *l, orion_ref y, const char *logical, const char *name, int64_t T, int64_t cols,
-                            int64_t first_col) {
-  orion_build_output(&l->b, y, name);
-  if (!orion_lowering_port(l, logical, name, false, ORION_CHANNELS, T, cols, 1, first_col)) {
-    orion_builder_fail(&l->b, ORION_NO_MEMORY, "lowering: out of memory");
-  }
-  return y;
-}
+// ---- outputs --------------------------------------------------------------------------------------------------------
 
 // A classifier [V, C] wider than one convolution may be: equal pieces, each an output of its own.
 static orion_status open_wide_output(lowering *l, const orion_op *op, const char *name, int64_t T, orion_error *err) {
@@ -358,21 +316,23 @@ static orion_status open_wide_output(lowering *l, const orion_op *op, const char
     char port[96];
     snprintf(port, sizeof port, "%.60s_%02lld", name, (long long)k);
     snprintf(l->b.prefix, sizeof l->b.prefix, "%.50s_", port);
-    add_output(l, open_conv(l, "conv", mapped(l, op, "x"), part, NULL), name, port, T, n, first);
+    orion_ref y = open_conv(l, "conv", mapped(l, op, "x"), part, NULL);
+    orion_channels_output(l, y, name, port, CHANNELS_POSITIONS, T, n, first);
   }
   return ORION_OK;
 }
 
 static bool is_wide_linear(const lowering *l, const orion_op *op, const orion_type *type) {
-  return op->code == ORION_OP_linear && type->dims[1] > l->target->max_conv_out;
+  return !l->training && op->code == ORION_OP_linear && type->dims[1] > l->target->max_conv_out;
 }
 
 orion_status orion_open_channels(lowering *l, orion_error *err) {
-  ORION_TRY(open_params(l, err));
+  ORION_TRY(orion_channels_find_forms(l, err));
+  ORION_TRY(orion_channels_open_params(l, err));
   for (orion_op_id id = l->from->first; id != ORION_NONE; id = l->from->ops[id].next) {
     const orion_op *op = &l->from->ops[id];
     if (is_wide_linear(l, op, orion_value_type(l->from, op->results[0]))) continue;  // at the outputs
-    l->map[op->results[0]] = open_op(l, op);
+    open_op(l, op);
     if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
   }
   for (size_t i = 0; i < l->from->n_outputs; i++) {
@@ -383,7 +343,9 @@ orion_status orion_open_channels(lowering *l, orion_error *err) {
     if (def != ORION_NONE && is_wide_linear(l, &l->from->ops[def], t)) {
       ORION_TRY(open_wide_output(l, &l->from->ops[def], name, t->dims[0], err));
     } else {
-      add_output(l, l->map[v], name, name, t->dims[0], t->dims[1], 0);
+      channels_form form = (channels_form)l->form[v];
+      int64_t n_rows = t->rank == 2 ? t->dims[0] : 1, n_cols = t->dims[t->rank - 1];
+      orion_channels_output(l, l->map[v], name, name, form, n_rows, n_cols, 0);
     }
     if (l->b.status != ORION_OK) return orion_builder_finish(&l->b, err);
   }

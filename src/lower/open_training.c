@@ -4,6 +4,7 @@
 //   cross_entropy       z = logits - max, l = log(sum exp z) - z[target], mean of l over the positions that count
 //   ... gradient        (softmax - one at the target) * dloss / n; the one is subtracted in place by a scatter
 //   rms_norm gradient   x^ = x r, g = dy gamma: dx = r (g - x^ mean(g x^)), dgamma = sum of dy x^
+//   layer_norm gradient (in fp16) the same of x less its mean, and less mean g
 //   attention gradient  P = softmax(q k^T scale + mask) again; dv = P^T dy, dS = P (dy v^T - sum of dy y), dq = dS k
 //   scale,
 //                       dk = dS^T q scale, over [B, KV, G, T, n]; groups of query heads that share a key head are
@@ -99,10 +100,10 @@ static orion_ref open_cross_entropy_grad(lowering *l, const orion_op *op, const 
   return cast(l, binary(l, ORION_OP_mul, d, each), type->dtype);
 }
 
-// ---- RMS norm -------------------------------------------------------------------------------------------------------
+// ---- norms ----------------------------------------------------------------------------------------------------------
 
-static void open_rms_norm_grad(lowering *l, const orion_op *op, const orion_type *type, orion_ref *dx,
-                               orion_ref *dgamma) {
+static void open_norm_grad(lowering *l, const orion_op *op, const orion_type *type, orion_ref *dx, orion_ref *dgamma) {
+  bool centred = op->code == ORION_OP_orion_layer_norm_grad;
   double epsilon = 0;
   int64_t groups = 1, T = type->dims[0], C = type->dims[1];
   orion_op_float(l->from, op, "epsilon", &epsilon);
@@ -110,12 +111,14 @@ static void open_rms_norm_grad(lowering *l, const orion_op *op, const orion_type
   int64_t dims[] = {T, groups, C / groups};
   orion_ref x = reshape(l, cast(l, mapped(l, op, "x"), ORION_FP32), 3, dims),
             dy = reshape(l, mapped(l, op, "dy"), 3, dims);
+  if (centred) x = binary(l, ORION_OP_sub, x, reduce_last(l, ORION_OP_reduce_mean, x));
   orion_ref mean = reduce_last(l, ORION_OP_reduce_mean, binary(l, ORION_OP_mul, x, x));
   orion_ref r = ORION_BUILD(&l->b, NULL, ORION_OP_rsqrt, {"x", mean}, {"epsilon", number(l, ORION_FP32, epsilon)});
   orion_ref hat = cast(l, binary(l, ORION_OP_mul, x, r), type->dtype);
   orion_ref g = binary(l, ORION_OP_mul, dy, mapped(l, op, "gamma"));
   orion_ref along = reduce_last(l, ORION_OP_reduce_mean, binary(l, ORION_OP_mul, g, hat));
   orion_ref d = binary(l, ORION_OP_sub, g, binary(l, ORION_OP_mul, hat, along));
+  if (centred) d = binary(l, ORION_OP_sub, d, reduce_last(l, ORION_OP_reduce_mean, g));
   d = binary(l, ORION_OP_mul, d, cast(l, r, type->dtype));
   *dx = reshape(l, d, 2, type->dims);
   *dgamma = reduce(l, ORION_OP_reduce_sum, binary(l, ORION_OP_mul, dy, hat), 2, (int64_t[]){0, 1}, false);
@@ -177,7 +180,8 @@ void orion_open_rows_training(lowering *l, const orion_op *op) {
       y[0] = open_cross_entropy_grad(l, op, type);
       break;
     case ORION_OP_orion_rms_norm_grad:
-      open_rms_norm_grad(l, op, type, &y[0], &y[1]);
+    case ORION_OP_orion_layer_norm_grad:
+      open_norm_grad(l, op, type, &y[0], &y[1]);
       break;
     case ORION_OP_orion_attention_grad:
       open_attention_grad(l, op, type, &y[0], &y[1], &y[2]);

@@ -21,6 +21,7 @@ typedef struct graph {
   const orion_graph_spec *spec;    // of training graphs: the part they share
   int64_t batch;                   // sequences
   bool training, inputs;
+  const orion_unit_spec *unit;     // of training in pieces
   orion_builder b;
   double lora_scale;               // of training graphs
   orion_value_id cos, sin, mask, gate;  // ORION_NONE where there is none
@@ -206,18 +207,22 @@ static orion_value_id feed_forward(graph *g, orion_value_id x, const orion_layer
 
 // ---- programs ----
 
-static orion_value_id layers(graph *g, orion_value_id x) {
+static orion_value_id layer(graph *g, orion_value_id x, int i) {
   orion_builder *b = &g->b;
-  for (int i = 0; i < (int)g->model->config.layers && b->status == ORION_OK; i++) {
-    const orion_layer_weights *w = &g->model->layers[i];
-    snprintf(b->prefix, sizeof b->prefix, "l%d_", i);
-    orion_value_id h = norm(g, "h1", x, WEIGHT(w, norm1), WEIGHT(w, norm1_bias));
-    orion_value_id y = attention(g, h, w, i);
-    x = ORION_BUILD(b, "x1", ORION_OP_add, {"x", x}, {"y", y});
-    y = feed_forward(g, norm(g, "h2", x, WEIGHT(w, norm2), WEIGHT(w, norm2_bias)), w, i);
-    x = ORION_BUILD(b, "x2", ORION_OP_add, {"x", x}, {"y", y});
+  const orion_layer_weights *w = &g->model->layers[i];
+  orion_value_id h = norm(g, "h1", x, WEIGHT(w, norm1), WEIGHT(w, norm1_bias));
+  orion_value_id y = attention(g, h, w, i);
+  x = ORION_BUILD(b, "x1", ORION_OP_add, {"x", x}, {"y", y});
+  y = feed_forward(g, norm(g, "h2", x, WEIGHT(w, norm2), WEIGHT(w, norm2_bias)), w, i);
+  return ORION_BUILD(b, "x2", ORION_OP_add, {"x", x}, {"y", y});
+}
+
+static orion_value_id layers(graph *g, orion_value_id x) {
+  for (int i = 0; i < (int)g->model->config.layers && g->b.status == ORION_OK; i++) {
+    snprintf(g->b.prefix, sizeof g->b.prefix, "l%d_", i);
+    x = layer(g, x, i);
   }
-  b->prefix[0] = 0;
+  g->b.prefix[0] = 0;
   return x;
 }
 
@@ -298,6 +303,99 @@ static void training(graph *g) {
   orion_build_output(b, ORION_BUILD(b, "loss", ORION_OP_orion_cross_entropy, {"logits", logits}, {"targets", targets}), "loss");
 }
 
+// ---- training in pieces ----------------------------------------------------------------------------------------------
+
+static orion_value_id binary(graph *g, const char *stem, orion_opcode code, orion_ref x, orion_ref y) {
+  return ORION_BUILD(&g->b, stem, code, {"x", x}, {"y", y});
+}
+
+static orion_value_id over_classes(graph *g, const char *stem, orion_opcode code, orion_ref x) {
+  return ORION_BUILD(&g->b, stem, code, {"x", x}, {"axes", orion_build_ints(&g->b, "axes", 1, (int64_t[]){-1})},
+                     {"keep_dims", orion_build_bool(&g->b, "keep", true)});
+}
+
+static orion_value_id product(graph *g, const char *stem, orion_ref x, orion_ref y, bool tx) {
+  return ORION_BUILD(&g->b, stem, ORION_OP_matmul, {"x", x}, {"y", y}, {"transpose_x", orion_build_bool(&g->b, "tx", tx)},
+                     {"transpose_y", orion_build_bool(&g->b, "ty", false)});
+}
+
+static orion_value_id unit_input(graph *g, const char *name, int64_t cols) {
+  int64_t dims[2] = {g->batch * g->spec->tokens, cols};
+  return orion_build_param(&g->b, name, g->spec->compute, 2, dims);
+}
+
+// |digit of the target - digit of the class|, [N, classes].
+static orion_value_id digit_distance(graph *g, const char *input, bool high) {
+  int64_t n = g->unit->classes;
+  void *bytes;
+  const orion_data *data = orion_data_new(g->model->data, g->spec->compute, (size_t)n, 1, &bytes);
+  for (int64_t i = 0; data && i < n; i++) {
+    int64_t digit = high ? i / ORION_CLASS_BASE : i % ORION_CLASS_BASE;
+    orion_store_double(g->spec->compute, bytes, (size_t)i, (double)digit);
+  }
+  if (!data) {
+    orion_builder_fail(&g->b, ORION_NO_MEMORY, "classes: out of memory");
+    return ORION_NONE;
+  }
+  orion_ref digits = orion_build_weight(&g->b, high ? "high" : "low", data, 1, &n);
+  orion_value_id apart = binary(g, high ? "high_apart" : "low_apart", ORION_OP_sub, unit_input(g, input, 1), digits);
+  return ORION_BUILD(&g->b, high ? "high_off" : "low_off", ORION_OP_abs, {"x", apart});
+}
+
+// 1 at the target, else 0, without a comparison: max(0, 1 - distance of the digits).
+static orion_value_id hot(graph *g) {
+  orion_value_id off = binary(g, "off", ORION_OP_add, digit_distance(g, "target_high", true),
+                              digit_distance(g, "target_low", false));
+  orion_value_id near = binary(g, "near", ORION_OP_sub, orion_build_float(&g->b, "one", g->spec->compute, 1), off);
+  return ORION_BUILD(&g->b, "hot", ORION_OP_relu, {"x", near});
+}
+
+static orion_ref class_weights(graph *g) {
+  const orion_unit_spec *u = g->unit;
+  uint32_t *index = ORION_ARENA_ARRAY(&g->b.f->program->arena, uint32_t, (size_t)u->classes);
+  for (int64_t i = 0; index && i < u->classes; i++) index[i] = (uint32_t)(u->first + i);
+  const orion_data *all = g->model->classifier;
+  const orion_data *some = index ? orion_data_take_rows(g->model->data, all, (size_t)u->classes, index) : NULL;
+  if (some) return matrix(g, (named){"classifier", some});
+  orion_builder_fail(&g->b, ORION_NO_MEMORY, "classes: out of memory");
+  return ORION_NONE;
+}
+
+static void unit(graph *g) {
+  const orion_model *m = g->model;
+  const orion_unit_spec *u = g->unit;
+  orion_builder *b = &g->b;
+  if (u->kind == ORION_UNIT_LAYER) {
+    orion_value_id x = unit_input(g, "x", m->config.dim);
+    if (m->config.rope) rotary_tables(g);
+    orion_build_output(b, layer(g, x, (int)u->layer), "y");
+    return;
+  }
+  if (u->kind == ORION_UNIT_NORM) {
+    orion_value_id x = unit_input(g, "x", m->config.dim);
+    orion_build_output(b, norm(g, "y", x, WEIGHT(m, norm), WEIGHT(m, norm_bias)), "y");
+    return;
+  }
+  orion_value_id h = unit_input(g, "h", m->config.dim);
+  orion_ref weight = class_weights(g);
+  orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", weight});
+  bool forward = u->kind == ORION_UNIT_LOSS;
+  orion_value_id max = forward ? over_classes(g, "top", ORION_OP_reduce_max, logits) : unit_input(g, "max", 1);
+  orion_value_id e = ORION_BUILD(b, "e", ORION_OP_exp, {"x", binary(g, "z", ORION_OP_sub, logits, max)});
+  if (forward) {
+    orion_build_output(b, max, "max");
+    orion_build_output(b, over_classes(g, "sum", ORION_OP_reduce_sum, e), "sum");
+    orion_value_id picked = binary(g, "at_target", ORION_OP_mul, logits, hot(g));
+    orion_build_output(b, over_classes(g, "picked", ORION_OP_reduce_sum, picked), "picked");
+    return;
+  }
+  orion_value_id p = binary(g, "p", ORION_OP_mul, e, unit_input(g, "share", 1));
+  orion_value_id d = binary(g, "d", ORION_OP_sub, p, binary(g, "target", ORION_OP_mul, hot(g), unit_input(g, "weight", 1)));
+  orion_value_id dh = binary(g, "dh", ORION_OP_add, unit_input(g, "dh_in", m->config.dim), product(g, "dh_part", d, weight, false));
+  orion_build_output(b, dh, "dh");
+  orion_build_output(b, product(g, "d_classifier", d, h, true), "d_classifier");
+}
+
 static orion_status check_spec(const orion_graph_spec *s, orion_error *err) {
   if (s->tokens < 1 || s->tokens > MAX_TOKENS) {
     return ORION_FAIL(err, ORION_INVALID, "graph: %lld tokens at once (want 1 to %d)", (long long)s->tokens, MAX_TOKENS);
@@ -363,4 +461,28 @@ orion_status orion_model_train_graph(const orion_model *m, const orion_train_gra
   graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs,
              .lora_scale = spec->lora_scale};
   return build(&g, training, out, err);
+}
+
+static orion_status check_unit(const orion_config *c, const orion_unit_spec *u, orion_error *err) {
+  if (u->batch < 1 || u->tokens < 1 || u->batch > (1 << 24) / u->tokens) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: %lld sequences of %lld tokens at once", (long long)u->batch,
+                      (long long)u->tokens);
+  }
+  bool loss = u->kind == ORION_UNIT_LOSS || u->kind == ORION_UNIT_LOSS_GRAD;
+  bool classes = u->first >= 0 && u->classes > 0 && u->classes <= ORION_MAX_UNIT_CLASSES && u->first + u->classes <= c->vocab;
+  if ((loss && !classes) || (u->kind == ORION_UNIT_LAYER && (u->layer < 0 || u->layer >= c->layers))) {
+    return ORION_FAIL(err, ORION_INVALID, "graph: no such layer, or classes [%lld, %lld) of %lld", (long long)u->first,
+                      (long long)(u->first + u->classes), (long long)c->vocab);
+  }
+  return ORION_OK;
+}
+
+orion_status orion_model_unit_graph(const orion_model *m, const orion_unit_spec *spec, orion_program **out,
+                                    orion_error *err) {
+  const orion_graph_spec shared = {
+      .tokens = spec->tokens, .compute = spec->compute, .weights = spec->weights, .cache = spec->compute};
+  ORION_TRY(check_spec(&shared, err));
+  ORION_TRY(check_unit(&m->config, spec, err));
+  graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs, .unit = spec};
+  return build(&g, unit, out, err);
 }

@@ -53,4 +53,35 @@ typedef struct orion_train_graph_spec {
 orion_status orion_model_train_graph(const orion_model *m, const orion_train_graph_spec *spec, orion_program **out,
                                      orion_error *err);
 
+// The graphs of training in pieces, for targets that take neither the whole nor gathers: what lies between the embedding,
+// which the caller looks up, and the loss, which the caller sums up. Weights are called as their fields are ("wq", "norm1",
+// "classifier"), without the layer: where they are inputs, one program serves all layers.
+//
+//   LAYER      x -> y
+//   NORM       x -> y, the norm before the classifier
+//   LOSS       some of the classes: h [N, dim]; target_high, target_low [N, 1] -> largest logit `max`, `sum` of
+//              exp(logit - max), and `picked`, the target's logit (0 where the target is none of these classes); each [N, 1]
+//   LOSS_GRAD  the same classes once the sum over all is known: d = exp(logit - max) share - weight at the target;
+//              h, targets, max, share, weight [N, 1], dh_in -> dh = dh_in + d W, d_classifier = d^T h
+//
+// With m and s over all classes the loss of a position is m + log s - picked; share is c / s and weight is c, where c is the
+// gradient of that loss (0 where there is no target). N = batch * tokens. A target that is class t of these is handed over
+// as t / ORION_CLASS_BASE and t % ORION_CLASS_BASE, exact in fp16; any other as -ORION_CLASS_BASE and 0.
+typedef enum orion_unit_kind { ORION_UNIT_LAYER, ORION_UNIT_NORM, ORION_UNIT_LOSS, ORION_UNIT_LOSS_GRAD } orion_unit_kind;
+
+#define ORION_CLASS_BASE 128
+#define ORION_MAX_UNIT_CLASSES (ORION_CLASS_BASE * ORION_CLASS_BASE)
+
+typedef struct orion_unit_spec {
+  orion_unit_kind kind;
+  int64_t batch, tokens;       // B, T; T may exceed the model's context: what is beyond does not count
+  orion_dtype compute, weights;
+  bool inputs;                 // weights are parameters
+  int64_t layer;               // LAYER: whose weights
+  int64_t first, classes;      // LOSS, LOSS_GRAD: the classes [first, first + classes)
+} orion_unit_spec;
+
+orion_status orion_model_unit_graph(const orion_model *m, const orion_unit_spec *spec, orion_program **out,
+                                    orion_error *err);
+
 #endif

@@ -14,6 +14,7 @@ struct orion_runner {
   const orion_allocator *allocator;
   orion_device *device;
   orion_plan *plan;
+  const orion_runner *like;  // owner of plan and executables; NULL: this one is
   orion_runner *beside;
   const orion_given_surface *given;  // while creating
   size_t n_given;
@@ -94,15 +95,19 @@ static orion_status bind_port(orion_runner *r, size_t index, size_t port_index, 
   return orion_bind(r->parts[index].bindings, port->name, t->surface, err);
 }
 
+static orion_status bind_part(orion_runner *r, size_t i, orion_error *err) {
+  ORION_TRY(orion_bindings_create(r->parts[i].executable, &r->parts[i].bindings, err));
+  for (size_t p = 0; p < r->plan->parts[i].n_ports; p++) ORION_TRY(bind_port(r, i, p, err));
+  return ORION_OK;
+}
+
 static orion_status compile_part(orion_runner *r, size_t i, orion_error *err) {
   orion_status status = orion_device_compile(r->device, r->plan->parts[i].program, NULL, &r->parts[i].executable, err);
   if (status != ORION_OK) {
     orion_error_prefix(err, "part %zu of %zu", i + 1, r->plan->n_parts);
     return status;
   }
-  ORION_TRY(orion_bindings_create(r->parts[i].executable, &r->parts[i].bindings, err));
-  for (size_t p = 0; p < r->plan->parts[i].n_ports; p++) ORION_TRY(bind_port(r, i, p, err));
-  return ORION_OK;
+  return bind_part(r, i, err);
 }
 
 orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_runner *beside, orion_runner **out,
@@ -136,18 +141,40 @@ orion_status orion_runner_create_with(orion_device *device, orion_plan *plan, or
   return ORION_OK;
 }
 
+orion_status orion_runner_create_like(orion_runner *like, orion_runner *beside, size_t n_given,
+                                      const orion_given_surface *given, orion_runner **out, orion_error *err) {
+  orion_runner *r = orion_alloc_zero(like->allocator, 1, sizeof *r);
+  if (!r) return ORION_OOM(err, "runner");
+  *r = (orion_runner){.allocator = like->allocator, .device = like->device, .plan = like->plan, .like = like,
+                      .beside = beside, .given = given, .n_given = n_given};
+  r->parts = orion_alloc_zero(r->allocator, r->plan->n_parts, sizeof *r->parts);
+  orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
+  for (size_t i = 0; status == ORION_OK && i < r->plan->n_parts; i++) {
+    r->parts[i].executable = like->parts[i].executable;
+    status = bind_part(r, i, err);
+  }
+  if (status != ORION_OK) {
+    orion_runner_destroy(r);
+    return status;
+  }
+  r->given = NULL;
+  r->n_given = 0;
+  *out = r;
+  return ORION_OK;
+}
+
 void orion_runner_destroy(orion_runner *r) {
   if (!r) return;
   for (size_t i = 0; r->parts && i < r->plan->n_parts; i++) {
     orion_bindings_destroy(r->parts[i].bindings);
-    orion_executable_release(r->parts[i].executable);
+    if (!r->like) orion_executable_release(r->parts[i].executable);
   }
   for (size_t i = 0; i < r->n_tensors; i++) {
     if (r->tensors[i].owned) orion_surface_destroy(r->tensors[i].surface);
   }
   orion_free(r->allocator, r->tensors, r->cap_tensors, sizeof *r->tensors);
   orion_free(r->allocator, r->parts, r->plan->n_parts, sizeof *r->parts);
-  orion_plan_destroy(r->plan);
+  if (!r->like) orion_plan_destroy(r->plan);
   orion_free(r->allocator, r, 1, sizeof *r);
 }
 

@@ -30,6 +30,9 @@ typedef struct orion_given_surface {
 } orion_given_surface;
 orion_status orion_runner_create_with(orion_device *device, orion_plan *plan, orion_runner *beside, size_t n_given,
                                       const orion_given_surface *given, orion_runner **out, orion_error *err);
+// A second set of tensors over the compiled programs of `like`, which must live longer: one program for many layers.
+orion_status orion_runner_create_like(orion_runner *like, orion_runner *beside, size_t n_given,
+                                      const orion_given_surface *given, orion_runner **out, orion_error *err);
 void orion_runner_destroy(orion_runner *r);  // NULL is ignored
 orion_status orion_runner_run(orion_runner *r, orion_error *err);
 // Puts new values into a constant of every part that has it (orion_executable_update). NOT_FOUND if none has.

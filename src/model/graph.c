@@ -380,7 +380,7 @@ static void unit(graph *g) {
   orion_ref weight = class_weights(g);
   orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", weight});
   bool forward = u->kind == ORION_UNIT_LOSS;
-  orion_value_id max = forward ? over_classes(g, "top", ORION_OP_reduce_max, logits) : unit_input(g, "max", 1);
+  orion_value_id max = forward ? over_classes(g, "top", ORION_OP_reduce_max, logits) : unit_input(g, "peak", 1);
   orion_value_id e = ORION_BUILD(b, "e", ORION_OP_exp, {"x", binary(g, "z", ORION_OP_sub, logits, max)});
   if (forward) {
     orion_build_output(b, max, "max");

@@ -61,10 +61,10 @@ orion_status orion_model_train_graph(const orion_model *m, const orion_train_gra
 //   NORM       x -> y, the norm before the classifier
 //   LOSS       some of the classes: h [N, dim]; target_high, target_low [N, 1] -> largest logit `max`, `sum` of
 //              exp(logit - max), and `picked`, the target's logit (0 where the target is none of these classes); each [N, 1]
-//   LOSS_GRAD  the same classes once the sum over all is known: d = exp(logit - max) share - weight at the target;
-//              h, targets, max, share, weight [N, 1], dh_in -> dh = dh_in + d W, d_classifier = d^T h
+//   LOSS_GRAD  the same classes once all have been seen: d = exp(logit - peak) share - weight at the target;
+//              h, targets, peak, share, weight [N, 1], dh_in -> dh = dh_in + d W, d_classifier = d^T h
 //
-// With m and s over all classes the loss of a position is m + log s - picked; share is c / s and weight is c, where c is the
+// With m and s over all classes the loss of a position is m + log s - picked; peak is m, share is c / s and weight is c, where c is the
 // gradient of that loss (0 where there is no target). N = batch * tokens. A target that is class t of these is handed over
 // as t / ORION_CLASS_BASE and t % ORION_CLASS_BASE, exact in fp16; any other as -ORION_CLASS_BASE and 0.
 typedef enum orion_unit_kind { ORION_UNIT_LAYER, ORION_UNIT_NORM, ORION_UNIT_LOSS, ORION_UNIT_LOSS_GRAD } orion_unit_kind;

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "train/layered.h"
 
 // A weight's place in the program: its name there, its input where weights are inputs, its gradient's output.
 typedef struct port {
@@ -16,6 +17,7 @@ typedef struct port {
 struct orion_step {
   const orion_allocator *allocator;
   orion_params *params;
+  orion_layered *layered;    // in pieces: then nothing below is used
   orion_step_spec spec;
   orion_runner *runner;
   orion_tensor *tokens, *targets, *scale, *loss;

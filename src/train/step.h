@@ -1,6 +1,7 @@
-// The program of one micro-batch on a device: token ids in; the loss, and a gradient for each weight, out.
+// One micro-batch on a device: token ids in; the loss, and a gradient for each weight, out.
 //
-// A source makes the program; it is one function with
+// For the Neural Engine it goes in pieces, layer by layer (layered.h). Else it is one program: a source makes it; it is one
+// function with
 //   inputs   tokens, targets  int32, as many elements as the batch has positions; loss_scale fp32 (or the program's float
 //                             type), one element, where the source has one
 //            NAME             for each weight, where weights are inputs
@@ -43,6 +44,11 @@ void orion_step_destroy(orion_step *s);  // NULL is ignored
 orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
                             double *out_loss, orion_error *err);
 const float *const *orion_step_gradients(const orion_step *s);
+// The loss alone, where that costs less; else as orion_step_run with a scale of 1.
+orion_status orion_step_loss(orion_step *s, const int32_t *tokens, const int32_t *targets, double *out_loss, orion_error *err);
+bool orion_step_has_loss(const orion_step *s);  // it costs less: no other program is needed for evaluation
+// Where, in the last run, something was first NaN or infinite, as far as the step knows; NULL: nowhere.
+const char *orion_step_overflow(const orion_step *s);
 
 // Puts the masters' current values into the constants, or inputs, of the program. ORION_UNSUPPORTED or NOT_FOUND where
 // constants cannot change.

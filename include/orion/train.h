@@ -76,7 +76,7 @@ typedef struct orion_train_metrics {
   double comm_ms;              ///< of step_ms: summing with the other processes, and waiting for them
   double loss_scale;
   bool skipped;                ///< gradients were not finite: no update, the scale is halved
-  const char *skipped_weight;  ///< first weight whose gradient was not finite; NULL if none
+  const char *skipped_weight;  ///< first weight whose gradient was not finite, or where that began; NULL if none
 } orion_train_metrics;
 
 /// Copies the weights of `model`, which may then be closed; options and tokenizer are not needed afterwards either.

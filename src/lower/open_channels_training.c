@@ -94,7 +94,8 @@ static void open_norm_grad(lowering *l, const orion_op *op, const orion_type *ty
   orion_ref gamma = groups > 1 ? orion_channels_vector(l, op, "gamma", 1, n) : orion_channels_vector(l, op, "gamma", C, 1);
   channels_norm norm = orion_channels_norm(l, x, axis, epsilon, centred);
   orion_ref g = binary(l, "grad_g", ORION_OP_mul, dy, gamma);
-  orion_ref along = binary(l, "grad_m", ORION_OP_mul, scaled_mean(l, g, norm.hat, axis, &b, &v), b);
+  orion_ref along = scaled_mean(l, g, norm.hat, axis, &b, &v);
+  along = binary(l, "grad_m", ORION_OP_mul, along, b);
   orion_ref d = binary(l, "grad_d", ORION_OP_sub, g, binary(l, "grad_p", ORION_OP_mul, norm.hat, along));
   if (centred) {
     orion_ref mean = binary(l, "grad_mean", ORION_OP_mul, reduce(l, "grad_mv", ORION_OP_reduce_mean, v, axis), b);

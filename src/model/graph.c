@@ -344,8 +344,8 @@ static orion_value_id digit_distance(graph *g, const char *input, bool high) {
 
 // 1 at the target, else 0, without a comparison: max(0, 1 - distance of the digits).
 static orion_value_id hot(graph *g) {
-  orion_value_id off = binary(g, "off", ORION_OP_add, digit_distance(g, "target_high", true),
-                              digit_distance(g, "target_low", false));
+  orion_value_id high = digit_distance(g, "target_high", true), low = digit_distance(g, "target_low", false);
+  orion_value_id off = binary(g, "off", ORION_OP_add, high, low);
   orion_value_id near = binary(g, "near", ORION_OP_sub, orion_build_float(&g->b, "one", g->spec->compute, 1), off);
   return ORION_BUILD(&g->b, "hot", ORION_OP_relu, {"x", near});
 }
@@ -361,38 +361,45 @@ static orion_ref class_weights(graph *g) {
   return ORION_NONE;
 }
 
-static void unit(graph *g) {
+static void layer_unit(graph *g) {
+  orion_value_id x = unit_input(g, "x", g->model->config.dim);
+  if (g->model->config.rope) rotary_tables(g);
+  orion_build_output(&g->b, layer(g, x, (int)g->unit->layer), "y");
+}
+
+static void norm_unit(graph *g) {
   const orion_model *m = g->model;
-  const orion_unit_spec *u = g->unit;
+  orion_value_id x = unit_input(g, "x", m->config.dim);
+  orion_build_output(&g->b, norm(g, "y", x, WEIGHT(m, norm), WEIGHT(m, norm_bias)), "y");
+}
+
+// exp(logit - peak) of each class.
+static orion_value_id powers(graph *g, orion_ref logits, orion_ref peak) {
+  return ORION_BUILD(&g->b, "e", ORION_OP_exp, {"x", binary(g, "z", ORION_OP_sub, logits, peak)});
+}
+
+static void loss_unit(graph *g) {
   orion_builder *b = &g->b;
-  if (u->kind == ORION_UNIT_LAYER) {
-    orion_value_id x = unit_input(g, "x", m->config.dim);
-    if (m->config.rope) rotary_tables(g);
-    orion_build_output(b, layer(g, x, (int)u->layer), "y");
-    return;
-  }
-  if (u->kind == ORION_UNIT_NORM) {
-    orion_value_id x = unit_input(g, "x", m->config.dim);
-    orion_build_output(b, norm(g, "y", x, WEIGHT(m, norm), WEIGHT(m, norm_bias)), "y");
-    return;
-  }
-  orion_value_id h = unit_input(g, "h", m->config.dim);
-  orion_ref weight = class_weights(g);
-  orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", weight});
-  bool forward = u->kind == ORION_UNIT_LOSS;
-  orion_value_id max = forward ? over_classes(g, "top", ORION_OP_reduce_max, logits) : unit_input(g, "peak", 1);
-  orion_value_id e = ORION_BUILD(b, "e", ORION_OP_exp, {"x", binary(g, "z", ORION_OP_sub, logits, max)});
-  if (forward) {
-    orion_build_output(b, max, "max");
-    orion_build_output(b, over_classes(g, "sum", ORION_OP_reduce_sum, e), "sum");
-    orion_value_id picked = binary(g, "at_target", ORION_OP_mul, logits, hot(g));
-    orion_build_output(b, over_classes(g, "picked", ORION_OP_reduce_sum, picked), "picked");
-    return;
-  }
-  orion_value_id p = binary(g, "p", ORION_OP_mul, e, unit_input(g, "share", 1));
-  orion_value_id d = binary(g, "d", ORION_OP_sub, p, binary(g, "target", ORION_OP_mul, hot(g), unit_input(g, "weight", 1)));
-  orion_value_id dh = binary(g, "dh", ORION_OP_add, unit_input(g, "dh_in", m->config.dim), product(g, "dh_part", d, weight, false));
-  orion_build_output(b, dh, "dh");
+  orion_value_id h = unit_input(g, "h", g->model->config.dim);
+  orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", class_weights(g)});
+  orion_value_id max = over_classes(g, "max", ORION_OP_reduce_max, logits);
+  orion_value_id sum = over_classes(g, "sum", ORION_OP_reduce_sum, powers(g, logits, max));
+  orion_value_id picked = over_classes(g, "picked", ORION_OP_reduce_sum, binary(g, "at_target", ORION_OP_mul, logits, hot(g)));
+  orion_build_output(b, max, "max");
+  orion_build_output(b, sum, "sum");
+  orion_build_output(b, picked, "picked");
+}
+
+static void loss_grad_unit(graph *g) {
+  orion_builder *b = &g->b;
+  int64_t dim = g->model->config.dim;
+  orion_value_id h = unit_input(g, "h", dim), dh_in = unit_input(g, "dh_in", dim), peak = unit_input(g, "peak", 1);
+  orion_value_id share = unit_input(g, "share", 1), weight = unit_input(g, "weight", 1);
+  orion_ref classes = class_weights(g);
+  orion_value_id logits = ORION_BUILD(b, "logits", ORION_OP_linear, {"x", h}, {"weight", classes});
+  orion_value_id p = binary(g, "p", ORION_OP_mul, powers(g, logits, peak), share);
+  orion_value_id d = binary(g, "d", ORION_OP_sub, p, binary(g, "target", ORION_OP_mul, hot(g), weight));
+  orion_build_output(b, binary(g, "dh", ORION_OP_add, dh_in, product(g, "dh_part", d, classes, false)), "dh");
   orion_build_output(b, product(g, "d_classifier", d, h, true), "d_classifier");
 }
 
@@ -484,5 +491,6 @@ orion_status orion_model_unit_graph(const orion_model *m, const orion_unit_spec 
   ORION_TRY(check_spec(&shared, err));
   ORION_TRY(check_unit(&m->config, spec, err));
   graph g = {.model = m, .spec = &shared, .batch = spec->batch, .training = true, .inputs = spec->inputs, .unit = spec};
-  return build(&g, unit, out, err);
+  static void (*const units[])(graph *g) = {layer_unit, norm_unit, loss_unit, loss_grad_unit};
+  return build(&g, units[spec->kind], out, err);
 }

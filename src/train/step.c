@@ -173,6 +173,15 @@ orion_status orion_step_create(orion_params *params, orion_device *device, const
   if (!s) return ORION_OOM(err, "training step");
   *s = (orion_step){.allocator = a, .params = params, .spec = *spec};
   orion_arena_init(&s->arena, a);
+  if (target->ane) {
+    orion_status made = orion_layered_create(params, device, target, spec, &s->layered, err);
+    if (made == ORION_OK) {
+      *out = s;
+    } else {
+      orion_step_destroy(s);
+    }
+    return made;
+  }
   s->ports = ORION_ARENA_ARRAY(&s->arena, port, params->n);
   s->gradients = ORION_ARENA_ARRAY(&s->arena, const float *, params->n);
   const char **names = ORION_ARENA_ARRAY(&s->arena, const char *, params->n);
@@ -198,6 +207,7 @@ orion_status orion_step_create(orion_params *params, orion_device *device, const
 
 void orion_step_destroy(orion_step *s) {
   if (!s) return;
+  orion_layered_destroy(s->layered);
   orion_runner_destroy(s->runner);
   orion_free(s->allocator, s->halves, s->cap_halves, sizeof *s->halves);
   orion_arena_deinit(&s->arena);
@@ -214,6 +224,9 @@ static void put_scalar(orion_tensor *t, double value) {
 
 orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
                             double *out_loss, orion_error *err) {
+  if (s->layered) {
+    return orion_layered_run(s->layered, tokens, targets, loss_scale, s->spec.gradients, out_loss, err);
+  }
   rows r;
   size_t n = (size_t)(s->spec.batch * s->spec.seq);
   plain_rows(s->tokens, n, &r);
@@ -230,7 +243,17 @@ orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t 
   return ORION_OK;
 }
 
-const float *const *orion_step_gradients(const orion_step *s) { return s->gradients; }
+orion_status orion_step_loss(orion_step *s, const int32_t *tokens, const int32_t *targets, double *out_loss, orion_error *err) {
+  if (!s->layered) return orion_step_run(s, tokens, targets, 1, out_loss, err);
+  return orion_layered_run(s->layered, tokens, targets, 1, false, out_loss, err);
+}
+
+bool orion_step_has_loss(const orion_step *s) { return s->layered != NULL; }
+const char *orion_step_overflow(const orion_step *s) { return s->layered ? orion_layered_overflow(s->layered) : NULL; }
+
+const float *const *orion_step_gradients(const orion_step *s) {
+  return s->layered ? orion_layered_gradients(s->layered) : s->gradients;
+}
 
 // ---- new weights --------------------------------------------------------------------------------------------------------
 
@@ -256,6 +279,7 @@ static orion_status update_constant(orion_step *s, port *p, const orion_param *x
 }
 
 orion_status orion_step_refresh(orion_step *s, orion_error *err) {
+  if (s->layered) return orion_layered_refresh(s->layered, err);
   for (size_t i = 0; i < s->params->n; i++) {
     port *p = &s->ports[i];
     if (p->input) put_weight(s, p, &s->params->list[i]);
@@ -265,4 +289,6 @@ orion_status orion_step_refresh(orion_step *s, orion_error *err) {
 }
 
 const orion_step_spec *orion_step_spec_of(const orion_step *s) { return &s->spec; }
-size_t orion_step_parts(const orion_step *s) { return orion_runner_parts(s->runner); }
+size_t orion_step_parts(const orion_step *s) {
+  return s->layered ? orion_layered_runs(s->layered) : orion_runner_parts(s->runner);
+}

@@ -11,6 +11,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <xxhash.h>
 
 #include "base/clock.h"
@@ -76,7 +77,12 @@ static orion_status keep_options(orion_trainer *t, const orion_train_options *o,
 
 static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_update_kind *update, orion_error *err) {
   orion_train_options *o = &t->options;
-  if (!o->target) o->target = "cpu";
+  if (!o->target) {  // an engine's own programs on an engine; what runs anywhere elsewhere
+    orion_device_info info;
+    orion_device_describe(t->device, &info);
+    const orion_target *own = info.family ? orion_target_find(info.family) : NULL;
+    o->target = own && own->ane ? own->name : "cpu";
+  }
   t->target = orion_target_find(o->target);
   if (!t->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", o->target);
   bool half = o->compute ? strcmp(o->compute, "fp16") == 0 : t->target->ane;
@@ -254,6 +260,11 @@ void orion_trainer_destroy(orion_trainer *t) {
 
 // The loss is NaN or infinite: say where that begins. The weights are finite (every update looks), so it is the program.
 static orion_status bad_loss(const orion_trainer *t, double loss, size_t bad, orion_error *err) {
+  const char *where = orion_step_overflow(orion_updater_step(t->updater));
+  if (where) {
+    return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the loss is %s; all weights are finite, %s is not (lower --lr, or raise "
+                      "--warmup)", (long long)t->step + 1, isnan(loss) ? "NaN" : "infinite", where);
+  }
   const char *what = bad < t->params->n ? t->params->list[bad].name : NULL;
   return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the loss is %s; all weights are finite%s%s (lower --lr, or raise --warmup)",
                     (long long)t->step + 1, isnan(loss) ? "NaN" : "infinite",
@@ -272,6 +283,7 @@ static void next_batch(orion_trainer *t) {
 static orion_status run_batches(orion_trainer *t, double *out_loss, orion_error *err) {
   orion_step *step = orion_updater_step(t->updater);
   *out_loss = 0;
+  t->overflow[0] = 0;
   for (int64_t k = 0; k < t->options.accum; k++) {
     double loss;
     next_batch(t);
@@ -281,6 +293,8 @@ static orion_status run_batches(orion_trainer *t, double *out_loss, orion_error 
       orion_optimizer_norm(t->optimizer, orion_step_gradients(step), 1, &bad);
       return bad_loss(t, loss, bad, err);
     }
+    const char *where = orion_step_overflow(step);
+    if (where && !t->overflow[0]) snprintf(t->overflow, sizeof t->overflow, "%s", where);
     *out_loss += loss;
     if (t->sums) orion_optimizer_add(t->optimizer, t->sums, orion_step_gradients(step), k == 0);
   }
@@ -303,7 +317,7 @@ static orion_status gather(orion_trainer *t, orion_status status, const float *c
 // Gradients that are not finite: the step is skipped, if a smaller scale gives hope.
 static orion_status skip(orion_trainer *t, size_t bad, orion_train_metrics *m, orion_error *err) {
   m->skipped = true;
-  m->skipped_weight = t->params->list[bad].name;
+  m->skipped_weight = t->overflow[0] ? t->overflow : t->params->list[bad].name;
   if (orion_scaler_note(&t->scaler, false)) return ORION_OK;
   return ORION_FAIL(err, ORION_NUMERIC, "step %lld: the gradient of %s is NaN or infinite at a loss scale of %g (lower --lr)",
                     (long long)t->step + 1, m->skipped_weight, m->loss_scale);
@@ -352,7 +366,7 @@ orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orio
 // Where weights are inputs, a program of the loss alone reads the same masters; else the training program serves.
 static orion_status eval_program(orion_trainer *t, orion_step **out, orion_error *err) {
   orion_step *step = orion_updater_step(t->updater);
-  if (orion_updater_kind(t->updater) == ORION_UPDATE_INPUT) {
+  if (orion_updater_kind(t->updater) == ORION_UPDATE_INPUT && !orion_step_has_loss(step)) {
     if (!t->eval_step) {
       orion_step_spec spec = *orion_step_spec_of(step);
       spec.gradients = false;
@@ -389,7 +403,7 @@ static orion_status evaluate(orion_trainer *t, double *out_total, orion_error *e
     orion_tokens_next(t->eval_data, &at, o->batch, t->inputs, t->targets);
     for (int64_t i = (int64_t)n * o->seq; i < o->batch * o->seq; i++) t->targets[i] = -1;
     double loss;
-    ORION_TRY(orion_step_run(step, t->inputs, t->targets, 1, &loss, err));
+    ORION_TRY(orion_step_loss(step, t->inputs, t->targets, &loss, err));
     if (!isfinite(loss)) return bad_loss(t, loss, t->params->n, err);
     *out_total += loss * (double)n;
   }

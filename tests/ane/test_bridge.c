@@ -26,19 +26,45 @@ static void check_two_and_two(ride *x) {
   }
 }
 
+static const char *const routes[] = {"ane:route=a", "ane:route=b"};
+enum { ROUTES = sizeof routes / sizeof *routes };
+
 static void a_program_with_weights_runs(void **state) {
-  rig r;
-  ride x;
-  rig_world(&r, NULL);
-  rig_open(&r, "ane");
-  orion_program *p = rig_conv(0.5);
-  ride_open(&r, &x, p);
-  orion_program_destroy(p);  // the program may be gone once it is compiled
-  ride_fill(&x, "x", 1, 0);
-  ride_run(&x);
-  for (size_t k = 0; k < 32 * 32; k += 37) assert_true(ride_get(&x, "y", k) == 16);
-  ride_close(&x);
-  rig_end(&r);
+  for (int route = 0; route < ROUTES; route++) {
+    rig r;
+    ride x;
+    rig_world(&r, NULL);
+    rig_open(&r, routes[route]);
+    orion_program *p = rig_conv(0.5);
+    ride_open(&r, &x, p);
+    orion_program_destroy(p);  // the program may be gone once it is compiled
+    ride_fill(&x, "x", 1, 0);
+    ride_run(&x);
+    for (size_t k = 0; k < 32 * 32; k += 37) assert_true(ride_get(&x, "y", k) == 16);
+    ride_close(&x);
+    rig_end(&r);
+  }
+}
+
+static void several_inputs_and_outputs_go_through_either_route(void **state) {
+  for (int route = 0; route < ROUTES; route++) {
+    rig r;
+    ride x, again;
+    rig_world(&r, NULL);
+    rig_open(&r, routes[route]);
+    orion_program *p = rig_parse(two_and_two);
+    ride_open(&r, &x, p);
+    check_two_and_two(&x);
+    ride_open(&r, &again, p);  // the same program a second time: it is there already
+    assert_int_equal(r.count("compiles"), 1);
+    check_two_and_two(&again);
+    check_two_and_two(&x);
+    ride_close(&x);
+    check_two_and_two(&again);
+    ride_close(&again);
+    orion_program_destroy(p);
+    rig_end(&r);
+  }
 }
 
 static void inputs_and_outputs_are_bound_by_name_in_every_order_of_symbols(void **state) {
@@ -108,6 +134,7 @@ static void a_request_is_built_once_for_a_set_of_surfaces(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_program_with_weights_runs),
+      cmocka_unit_test(several_inputs_and_outputs_go_through_either_route),
       cmocka_unit_test(inputs_and_outputs_are_bound_by_name_in_every_order_of_symbols),
       cmocka_unit_test(surfaces_have_the_strides_that_the_program_reports),
       cmocka_unit_test(a_request_is_built_once_for_a_set_of_surfaces),

@@ -235,6 +235,17 @@ program *engine_load(const char *dir, const char *id, size_t row_align, error **
   return p;
 }
 
+program *engine_open(const char *dir, size_t row_align, bool *out_slots, bool *out_refused) {
+  orion_error err;
+  *out_refused = false;
+  *out_slots = counts[COUNT_LOADED] < world_number("slots");
+  if (!*out_slots) return NULL;
+  program *p = open_program(dir, row_align, &err);
+  *out_refused = !p && err.code == ORION_REFUSED;
+  if (p) counts[COUNT_LOADED]++;
+  return p;
+}
+
 void engine_unload(program *p) {
   counts[COUNT_LOADED]--;
   close_program(p);

@@ -135,6 +135,8 @@ typedef struct program {
 bool engine_compile(const char *dir, const char *id, error **out);
 // Loads what was compiled; NULL with *out if not. Takes a slot.
 program *engine_load(const char *dir, const char *id, size_t row_align, error **out);
+// The same without a compile before it, from the text itself (e5rt); NULL: no slot, refused, or no program.
+program *engine_open(const char *dir, size_t row_align, bool *out_slots, bool *out_refused);
 void engine_unload(program *p);
 // Status of one evaluation; surfaces in the order of the procedure's ports.
 int engine_run(program *p, size_t procedure, char *const *inputs, const size_t *input_bytes, char *const *outputs,

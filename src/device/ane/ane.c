@@ -43,7 +43,7 @@ static orion_status read_limits(orion_ane_device *d, const orion_device_options 
 
 // route=a, route=b, or the first that is there.
 static orion_status choose_route(orion_ane_device *d, const orion_device_options *o, orion_error *err) {
-  static const orion_ane_route *const routes[] = {&orion_ane_route_a};
+  static const orion_ane_route *const routes[] = {&orion_ane_route_a, &orion_ane_route_b};
   const char *wanted = orion_device_option(o, "route");
   orion_status status = ORION_FAIL(err, ORION_INVALID, "device ane: route=%s (want a or b)", wanted ? wanted : "");
   for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
@@ -219,6 +219,7 @@ const orion_device_vtable orion_device_ane = {
     .compile = orion_ane_compile,
     .release = orion_ane_release,
     .run = orion_ane_run,
+    .update = orion_ane_update,
     .usage = ane_usage,
     .on_exhausted = ane_on_exhausted,
     .surface_create = ane_surface_create,

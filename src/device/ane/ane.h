@@ -63,6 +63,7 @@ typedef struct orion_ane_route {
   void (*forget)(orion_ane_device *d, orion_ane_model *m);  // releases m->object and all that is with it
   // Fills ports[i] for e->base.ios[i], and e->procedure. Rows come with what `row_align` makes of them.
   orion_status (*describe)(orion_ane_device *d, orion_ane_executable *e, const char *function, orion_error *err);
+  void (*drop)(orion_ane_device *d, orion_ane_executable *e);  // what describe made; NULL: nothing
   orion_status (*make_surface)(orion_ane_device *d, orion_ane_surface *s, orion_error *err);
   void (*free_surface)(orion_ane_device *d, orion_ane_surface *s);
   orion_status (*make_request)(orion_ane_device *d, orion_ane_executable *e, orion_surface *const *surfaces, void **out,
@@ -96,7 +97,7 @@ struct orion_ane_device {
   orion_ane_model *models;
   orion_ane_executable *executables;
   enum { ORION_ANE_DELTA_UNKNOWN, ORION_ANE_DELTA_WORKS, ORION_ANE_DELTA_STALE } delta;
-  bool proving;                   // the canary of delta.c is at work
+  void *stream;                   // route b
   orion_exhausted_fn exhausted;
   void *exhausted_ctx;
 };
@@ -111,6 +112,7 @@ struct orion_ane_model {
   uint64_t used;
   bool compiled, loaded;
   bool patched;                   // its weights are no longer those of `content`
+  bool stale;                     // and have changed since it was loaded
   // route a
   orion_id object;                // retained
   orion_file_map files[ORION_ANE_MAX_BLOBS + 1];  // the text, the blobs: `object` refers to their bytes
@@ -124,7 +126,8 @@ struct orion_ane_executable {
   orion_ane_executable *next;
   orion_ane_model *model;
   int64_t procedure;              // route a
-  void *operation, *stream;       // route b
+  void *operation;                // route b: NULL when unloaded
+  const void *bound;              // the request whose buffers its ports have
   void *port_handles[ORION_ANE_MAX_PORTS];
   orion_ane_port ports[ORION_ANE_MAX_PORTS];
   char *function;                 // in the arena

@@ -67,6 +67,7 @@ void orion_ane_release(orion_executable *base) {
   orion_ane_executable *e = (orion_ane_executable *)base;
   orion_ane_device *d = device_of(base);
   orion_ane_drop_requests(d, e, 0);
+  if (d->route->drop && e->model) d->route->drop(d, e);
   for (orion_ane_executable **at = &d->executables; *at; at = &(*at)->next) {
     if (*at != e) continue;
     *at = e->next;

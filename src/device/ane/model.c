@@ -54,6 +54,7 @@ static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *e
     }
   }
   m->loaded = true;
+  m->stale = false;
   m->generation++;
   d->loaded++;
   return ORION_OK;
@@ -61,6 +62,7 @@ static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *e
 
 orion_status orion_ane_model_ready(orion_ane_device *d, orion_ane_model *m, orion_error *err) {
   m->used = ++d->clock;
+  if (m->stale) orion_ane_model_unload(d, m);
   if (m->loaded) return ORION_OK;
   while (d->loaded >= d->limits.loaded && least_used(d, m)) orion_ane_model_unload(d, least_used(d, m));
   return load(d, m, err);

@@ -7,45 +7,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "device/ane/ane.h"
-#include "device/layout.h"
-
-#define OUTPUT_MARK "@output"  // symbols of outputs are named NAME@output
+#include "device/ane/route_a.h"
 
 // ---- the object ----
 
-static orion_status map_files(orion_ane_model *m, const char *dir, orion_error *err) {
-  for (m->n_files = 0; m->n_files <= ORION_ANE_MAX_BLOBS; m->n_files++) {
-    char path[ORION_ANE_PATH_MAX], name[64] = "model.mil";
-    if (m->n_files == 1) snprintf(name, sizeof name, "weights/weight.bin");
-    if (m->n_files > 1) snprintf(name, sizeof name, "weights/weight_%zu.bin", m->n_files - 1);
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (m->n_files && !orion_file_exists(path)) return ORION_OK;
-    ORION_TRY(orion_file_open_map(path, &m->files[m->n_files], err));
-  }
-  return ORION_FAIL(err, ORION_REFUSED, "ane: more than %d weight files (a program may have 16, rule C21)", ORION_ANE_MAX_BLOBS);
-}
-
 // {"@model_path/weights/weight.bin": {"offset": 0, "data": bytes of the whole file}}. Never NULL when there are no
 // weights: the framework takes no descriptor without a dictionary (rule C11).
-static orion_cf weights_dictionary(const orion_ane_system *s, const orion_ane_model *m) {
-  orion_cf keys[ORION_ANE_MAX_BLOBS], values[ORION_ANE_MAX_BLOBS];
-  size_t n = 0;
+orion_cf orion_ane_a_weights(const orion_ane_system *s, const orion_raw_file *files, size_t n) {
+  orion_cf keys[ORION_ANE_MAX_BLOBS] = {0}, values[ORION_ANE_MAX_BLOBS] = {0};
   orion_cf offset_key = orion_cf_string(s, "offset"), data_key = orion_cf_string(s, "data");
   orion_cf zero = orion_cf_integer(s, 0);
-  bool ok = offset_key && data_key && zero;
-  for (size_t i = 1; ok && i < m->n_files; i++) {
-    char name[80];
-    snprintf(name, sizeof name, i > 1 ? "@model_path/weights/weight_%zu.bin" : "@model_path/weights/weight.bin", i - 1);
-    orion_cf data = orion_cf_bytes(s, m->files[i].data, m->files[i].size);
-    keys[n] = orion_cf_string(s, name);
-    values[n] = data ? orion_cf_dictionary(s, (const void *[]){offset_key, data_key}, (const void *[]){zero, data}, 2) : NULL;
-    ok = keys[n] && values[n];
-    n++;
+  bool ok = offset_key && data_key && zero && n <= ORION_ANE_MAX_BLOBS;
+  for (size_t i = 0; ok && i < n; i++) {
+    char name[ORION_ANE_PATH_MAX];
+    snprintf(name, sizeof name, "@model_path/%s", files[i].path);
+    orion_cf data = orion_cf_bytes(s, files[i].bytes, files[i].n);
+    keys[i] = orion_cf_string(s, name);
+    values[i] = data ? orion_cf_dictionary(s, (const void *[]){offset_key, data_key}, (const void *[]){zero, data}, 2) : NULL;
+    ok = keys[i] && values[i];
     orion_cf_release(s, data);
   }
   orion_cf dictionary = ok ? orion_cf_dictionary(s, keys, values, n) : NULL;
-  for (size_t i = 0; i < n; i++) {
+  for (size_t i = 0; i < n && i < ORION_ANE_MAX_BLOBS; i++) {
     orion_cf_release(s, keys[i]);
     orion_cf_release(s, values[i]);
   }
@@ -55,30 +38,34 @@ static orion_cf weights_dictionary(const orion_ane_system *s, const orion_ane_mo
   return dictionary;
 }
 
-static orion_status make_object(orion_ane_device *d, orion_ane_model *m, char *out_id, orion_error *err) {
-  const orion_ane_system *s = &d->system;
-  orion_cf text = orion_cf_bytes(s, m->files[0].data, m->files[0].size), weights = weights_dictionary(s, m);
-  orion_status status = ORION_OK;
-  if (!text || !weights) status = ORION_OOM(err, "ane: program");
-  orion_id descriptor = NULL;
-  if (status == ORION_OK) {
-    descriptor = s->m.descriptor_with_text.call(s->m.descriptor_with_text.owner, s->m.descriptor_with_text.sel, text,
-                                                weights, NULL);
-    if (!descriptor) status = orion_ane_fail(s, ORION_ANE_DESCRIBE, "descriptor", NULL, NULL, err);
+orion_status orion_ane_a_object(const orion_ane_system *s, orion_cf text, orion_cf weights, orion_id *out, char *out_id,
+                                orion_error *err) {
+  orion_id descriptor = s->m.descriptor_with_text.call(s->m.descriptor_with_text.owner, s->m.descriptor_with_text.sel, text,
+                                                       weights, NULL);
+  if (!descriptor) return orion_ane_fail(s, ORION_ANE_DESCRIBE, "descriptor", NULL, NULL, err);
+  orion_id model = s->m.model_with_descriptor.call(s->m.model_with_descriptor.owner, s->m.model_with_descriptor.sel, descriptor);
+  if (!model) return orion_ane_fail(s, ORION_ANE_DESCRIBE, "model", NULL, NULL, err);
+  *out_id = 0;
+  if (!orion_cf_text(s, s->m.identifier.call(model, s->m.identifier.sel), out_id, ORION_ANE_ID_MAX) || !*out_id ||
+      strchr(out_id, '/')) {
+    return ORION_FAIL(err, ORION_DEVICE, "ane: the program's identity is not a name (%.32s)", out_id);
   }
-  if (status == ORION_OK) {
-    m->object = s->m.model_with_descriptor.call(s->m.model_with_descriptor.owner, s->m.model_with_descriptor.sel, descriptor);
-    if (m->object) s->f.objc_retain(m->object);
-    if (!m->object) status = orion_ane_fail(s, ORION_ANE_DESCRIBE, "model", NULL, NULL, err);
+  *out = s->f.objc_retain(model);
+  return ORION_OK;
+}
+
+static orion_status map_files(orion_ane_model *m, const char *dir, orion_raw_file *out, char (*names)[32], orion_error *err) {
+  for (m->n_files = 0; m->n_files <= ORION_ANE_MAX_BLOBS; m->n_files++) {
+    char path[ORION_ANE_PATH_MAX + 32], *name = names[m->n_files];
+    snprintf(name, sizeof *names, m->n_files > 1 ? "weights/weight_%zu.bin" : "weights/weight.bin", m->n_files - 1);
+    if (!m->n_files) snprintf(name, sizeof *names, "model.mil");
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (m->n_files && !orion_file_exists(path)) return ORION_OK;
+    orion_file_map *map = &m->files[m->n_files];
+    ORION_TRY(orion_file_open_map(path, map, err));
+    out[m->n_files] = (orion_raw_file){name, map->data, map->size};
   }
-  if (status == ORION_OK &&
-      (!orion_cf_text(s, s->m.identifier.call(m->object, s->m.identifier.sel), out_id, ORION_ANE_ID_MAX) || !*out_id ||
-       strchr(out_id, '/'))) {
-    status = ORION_FAIL(err, ORION_DEVICE, "ane: the program's identity is not a name (%.32s)", out_id);
-  }
-  orion_cf_release(s, text);
-  orion_cf_release(s, weights);
-  return status;
+  return ORION_FAIL(err, ORION_REFUSED, "ane: more than %d weight files (a program may have 16, rule C21)", ORION_ANE_MAX_BLOBS);
 }
 
 static void forget(orion_ane_device *d, orion_ane_model *m) {
@@ -89,11 +76,20 @@ static void forget(orion_ane_device *d, orion_ane_model *m) {
 }
 
 static orion_status identify(orion_ane_device *d, orion_ane_model *m, const char *dir, char *out_id, orion_error *err) {
-  *out_id = 0;
-  void *pool = d->system.f.objc_autoreleasePoolPush();
-  orion_status status = map_files(m, dir, err);
-  if (status == ORION_OK) status = make_object(d, m, out_id, err);
-  d->system.f.objc_autoreleasePoolPop(pool);
+  const orion_ane_system *s = &d->system;
+  orion_raw_file files[ORION_ANE_MAX_BLOBS + 1];
+  char names[ORION_ANE_MAX_BLOBS + 1][32];
+  void *pool = s->f.objc_autoreleasePoolPush();
+  orion_cf text = NULL, weights = NULL;
+  orion_status status = map_files(m, dir, files, names, err);
+  if (status == ORION_OK) {
+    text = orion_cf_bytes(s, files[0].bytes, files[0].n);
+    weights = orion_ane_a_weights(s, files + 1, m->n_files - 1);
+    status = text && weights ? orion_ane_a_object(s, text, weights, &m->object, out_id, err) : ORION_OOM(err, "ane: program");
+  }
+  orion_cf_release(s, text);
+  orion_cf_release(s, weights);
+  s->f.objc_autoreleasePoolPop(pool);
   if (status != ORION_OK) forget(d, m);
   return status;
 }
@@ -124,119 +120,6 @@ static void unload(orion_ane_device *d, orion_ane_model *m) {
   orion_cf error = NULL;
   s->m.unload.call(m->object, s->m.unload.sel, ORION_ANE_QOS, &error);  // nothing can be done about a failure
   s->f.objc_autoreleasePoolPop(pool);
-}
-
-// ---- where inputs and outputs lie ----
-
-typedef struct description {      // of one procedure; borrowed from the model's attributes
-  orion_cf symbols[2], indices[2], live[2];  // of inputs, outputs
-} description;
-
-static int64_t procedure_of(const orion_ane_system *s, orion_cf model, const char *function) {
-  int64_t id = 0;
-  orion_cf ids = orion_cf_get(s, model, "kANEFModelProcedureNameToIDMapKey");
-  char qualified[300];
-  snprintf(qualified, sizeof qualified, "0@%.256s", function);  // Core ML's spelling: segment, '@', name
-  if (!orion_cf_get_integer(s, ids, function, &id)) orion_cf_get_integer(s, ids, qualified, &id);
-  return id;
-}
-
-static void read_description(const orion_ane_system *s, orion_cf attributes, const char *function, description *out,
-                             int64_t *out_procedure) {
-  orion_cf model = orion_cf_get(s, attributes, "ANEFModelDescription");
-  *out_procedure = procedure_of(s, model, function);
-  orion_cf procedures = orion_cf_get(s, model, "ANEFModelProcedures"), procedure = NULL;
-  for (size_t i = 0; i < orion_cf_count(s, procedures); i++) {
-    int64_t id = -1;
-    orion_cf candidate = orion_cf_at(s, procedures, i);
-    if (orion_cf_get_integer(s, candidate, "ANEFModelProcedureID", &id) && id == *out_procedure) procedure = candidate;
-  }
-  orion_cf network = orion_cf_at(s, orion_cf_get(s, attributes, "NetworkStatusList"), (size_t)*out_procedure);
-  out->symbols[0] = orion_cf_get(s, model, "kANEFModelInputSymbolsArrayKey");
-  out->symbols[1] = orion_cf_get(s, model, "kANEFModelOutputSymbolsArrayKey");
-  out->indices[0] = orion_cf_get(s, procedure, "ANEFModelInputSymbolIndexArray");
-  out->indices[1] = orion_cf_get(s, procedure, "ANEFModelOutputSymbolIndexArray");
-  out->live[0] = orion_cf_get(s, network, "LiveInputList");
-  out->live[1] = orion_cf_get(s, network, "LiveOutputList");
-}
-
-// Whether a symbol of the system's is an io's name.
-static bool names(const char *symbol, const char *io) {
-  size_t n = strlen(io);
-  return strncmp(symbol, io, n) == 0 && (symbol[n] == 0 || strcmp(symbol + n, OUTPUT_MARK) == 0);
-}
-
-// Index of a name in the symbol table, among the procedure's own symbols; -1 if it is not there.
-static int64_t symbol_of(const orion_ane_system *s, const description *about, int side, const char *name) {
-  for (size_t i = 0; i < orion_cf_count(s, about->indices[side]); i++) {
-    int64_t index;
-    char symbol[300];
-    if (!orion_cf_integer_of(s, orion_cf_at(s, about->indices[side], i), &index) || index < 0) continue;
-    if (!orion_cf_text(s, orion_cf_at(s, about->symbols[side], (size_t)index), symbol, sizeof symbol)) continue;
-    if (names(symbol, name)) return index;
-  }
-  return -1;
-}
-
-static orion_cf live_entry(const orion_ane_system *s, const description *about, int side, const char *name) {
-  for (size_t i = 0; i < orion_cf_count(s, about->live[side]); i++) {
-    orion_cf entry = orion_cf_at(s, about->live[side], i);
-    char symbol[300];
-    bool named = orion_cf_get_text(s, entry, "Symbol", symbol, sizeof symbol) && names(symbol, name);
-    if (!named) named = orion_cf_get_text(s, entry, "Name", symbol, sizeof symbol) && names(symbol, name);
-    if (named) return entry;
-  }
-  return NULL;
-}
-
-// Rows must lie one after another: planes of height times row, channels times plane. Anything else (interleaved
-// channels) has no layout of ours.
-static orion_status read_strides(const orion_ane_system *s, orion_cf entry, const orion_io *io, orion_ane_port *port,
-                                 orion_error *err) {
-  int64_t row, plane = 0, height = 1, interleave = 1;
-  if (!orion_cf_get_integer(s, entry, "RowStride", &row)) return ORION_OK;
-  orion_cf_get_integer(s, entry, "Height", &height);
-  orion_cf_get_integer(s, entry, "PlaneStride", &plane);
-  orion_cf_get_integer(s, entry, "Interleave", &interleave);
-  size_t packed = orion_layout_columns(&io->layout) * orion_dtype_bits((orion_dtype)io->layout.dtype) / 8;
-  if (row < 0 || (size_t)row < packed || row > 1 << 30 || interleave > 1 || (plane && plane != row * height)) {
-    return ORION_FAIL(err, ORION_UNSUPPORTED,
-                      "ane: '%s' has rows of %lld bytes in planes of %lld, interleaved by %lld (want rows of %zu or more, one "
-                      "after another)", io->name, (long long)row, (long long)plane, (long long)interleave, packed);
-  }
-  port->row_bytes = (size_t)row;
-  return ORION_OK;
-}
-
-// Without a description, the order that most have found: symbols count in the order of their names, in bytes.
-static int64_t sorted_position(const orion_executable *e, size_t io) {
-  int64_t before = 0;
-  for (size_t i = 0; i < e->n_ios; i++) {
-    if (e->ios[i].direction == e->ios[io].direction && strcmp(e->ios[i].name, e->ios[io].name) < 0) before++;
-  }
-  return before;
-}
-
-static orion_status describe(orion_ane_device *d, orion_ane_executable *e, const char *function, orion_error *err) {
-  const orion_ane_system *s = &d->system;
-  void *pool = s->f.objc_autoreleasePoolPush();
-  orion_cf attributes = s->m.attributes.call ? s->m.attributes.call(e->model->object, s->m.attributes.sel) : NULL;
-  description about;
-  read_description(s, attributes, function, &about, &e->procedure);
-  bool described = orion_cf_count(s, about.indices[0]) + orion_cf_count(s, about.indices[1]) > 0;
-  orion_status status = ORION_OK;
-  for (size_t i = 0; status == ORION_OK && i < e->base.n_ios; i++) {
-    const orion_io *io = &e->base.ios[i];
-    int side = io->direction == ORION_OUTPUT;
-    e->ports[i].row_bytes = io->layout.row_bytes;
-    e->ports[i].symbol = described ? symbol_of(s, &about, side, io->name) : sorted_position(&e->base, i);
-    status = read_strides(s, live_entry(s, &about, side, io->name), io, &e->ports[i], err);
-    if (status == ORION_OK && side && e->ports[i].symbol < 0) {
-      status = ORION_FAIL(err, ORION_DEVICE, "ane: the compiled program has no output '%s'", io->name);
-    }
-  }
-  s->f.objc_autoreleasePoolPop(pool);
-  return status;
 }
 
 // ---- surfaces ----
@@ -368,7 +251,7 @@ const orion_ane_route orion_ane_route_a = {
     .load = load,
     .unload = unload,
     .forget = forget,
-    .describe = describe,
+    .describe = orion_ane_a_describe,
     .make_surface = make_surface,
     .free_surface = free_surface,
     .make_request = make_request,

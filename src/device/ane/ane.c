@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device/ane/ane.h"
+#include "device/ane/route_a.h"
 #include "device/options.h"
 
 enum { KEEP_DAYS = 7 };
@@ -220,6 +220,7 @@ const orion_device_vtable orion_device_ane = {
     .release = orion_ane_release,
     .run = orion_ane_run,
     .update = orion_ane_update,
+    .raw = &orion_ane_raw,
     .usage = ane_usage,
     .on_exhausted = ane_on_exhausted,
     .surface_create = ane_surface_create,

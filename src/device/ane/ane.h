@@ -52,6 +52,7 @@ typedef struct orion_ane_route {
   const char *name;               // "a", "b"
   const char *text;
   size_t row_align;               // of surfaces, where the program does not say
+  const char *no_slot;            // in the error of a load: all slots are taken
   orion_status (*open)(orion_ane_device *d, orion_error *err);
   void (*close)(orion_ane_device *d);
   // The system's name for the program in `dir` (a staging directory), of ORION_ANE_ID_MAX characters. Makes m->object.

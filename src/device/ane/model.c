@@ -33,7 +33,9 @@ void orion_ane_model_unload(orion_ane_device *d, orion_ane_model *m) {
 }
 
 // Other processes, or the system itself, may hold slots too: the limit is ours, its refusal is the truth.
-static bool out_of_slots(const orion_error *err) { return strstr(err->message, "0x50004") != NULL; }
+static bool out_of_slots(const orion_ane_device *d, const orion_error *err) {
+  return strstr(err->message, d->route->no_slot) != NULL;
+}
 
 static void wait_ms(long ms) { nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL); }
 
@@ -43,7 +45,7 @@ static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *e
     orion_status status = d->route->load(d, m, &failure);
     if (status == ORION_OK) break;
     orion_ane_model *oldest = least_used(d, m);
-    if (out_of_slots(&failure) && oldest) {
+    if (out_of_slots(d, &failure) && oldest) {
       orion_ane_model_unload(d, oldest);  // as often as it takes: each time there is one less
       attempt = -1;
     } else if (attempt == 0 && status == ORION_DEVICE) {

@@ -244,6 +244,7 @@ const orion_ane_route orion_ane_route_a = {
     .name = "a",
     .text = "in-memory models of the private framework",
     .row_align = 64,
+    .no_slot = "0x50004",
     .open = open_route,
     .close = close_route,
     .identify = identify,

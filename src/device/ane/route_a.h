@@ -12,4 +12,6 @@ orion_status orion_ane_a_object(const orion_ane_system *s, orion_cf text, orion_
                                 orion_error *err);
 orion_status orion_ane_a_describe(orion_ane_device *d, orion_ane_executable *e, const char *function, orion_error *err);
 
+extern const orion_raw_vtable orion_ane_raw;  // raw.c
+
 #endif

@@ -51,7 +51,7 @@ typedef struct compiler {
   void *config, *compiler, *options;
 } compiler;
 
-static orion_status build(orion_ane_device *d, orion_ane_model *m, bool force, compiler *c, orion_error *err) {
+static orion_status build(orion_ane_device *d, orion_ane_model *m, compiler *c, orion_error *err) {
   const char *what = m->dir.path;
   char text[ORION_ANE_PATH_MAX + 32], cache[ORION_ANE_PATH_MAX + 32];
   snprintf(text, sizeof text, "%s/model.mil", m->dir.path);
@@ -62,26 +62,21 @@ static orion_status build(orion_ane_device *d, orion_ane_model *m, bool force, c
   CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_options_create(&c->options));
   CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_options_set_compute_device_types_mask(c->options, MASK_ANE));
   CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_options_set_segmenter(c->options, "graph"));
-  CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_options_set_force_recompilation(c->options, force));
+  CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_options_set_force_recompilation(c->options, 0));
   CALL(ORION_ANE_COMPILE, e5rt_e5_compiler_compile(c->compiler, text, c->options, &m->library));
   return ORION_OK;
 }
 
-static orion_status build_library(orion_ane_device *d, orion_ane_model *m, bool force, orion_error *err) {
+// Compiling gives a library at once, which takes a slot: so it is left to loading.
+static orion_status compile(orion_ane_device *d, orion_ane_model *m, orion_error *err) { return ORION_OK; }
+
+static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *err) {
   compiler c = {0};
-  orion_status status = build(d, m, force, &c, err);
+  orion_status status = build(d, m, &c, err);
   if (c.options) d->system.f.e5rt_e5_compiler_options_release(&c.options);
   if (c.compiler) d->system.f.e5rt_e5_compiler_release(&c.compiler);
   if (c.config) d->system.f.e5rt_e5_compiler_config_options_release(&c.config);
   return status;
-}
-
-static orion_status compile(orion_ane_device *d, orion_ane_model *m, orion_error *err) {
-  return build_library(d, m, true, err);
-}
-
-static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *err) {
-  return m->library ? ORION_OK : build_library(d, m, false, err);
 }
 
 static void drop_operation(orion_ane_device *d, orion_ane_executable *e) {
@@ -201,6 +196,7 @@ const orion_ane_route orion_ane_route_b = {
     .name = "b",
     .text = "e5rt functions of Espresso",
     .row_align = 1,
+    .no_slot = "must re-compile",
     .open = open_route,
     .close = close_route,
     .identify = identify,

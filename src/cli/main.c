@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
     if (strcmp(commands[i]->name, name) != 0) continue;
     cli_args args;
     orion_status status = cli_parse(commands[i], argc - 2, argv + 2, &args, &err);
-    if (status != ORION_OK && !cli_speaks()) err.message[0] = 0;
+    if (status != ORION_OK && !cli_speaks()) return 0;  // the first process says it
     if (status == ORION_OK && cli_flag(&args, "help")) {
       cli_help(commands[i]);
       return 0;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "model/json.h"
+#include "base/json.h"
 
 #define MAX_VOCAB (1 << 24)
 #define MAX_CONTEXT (1 << 26)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "model/parts.h"
 #include "model/safetensors.h"
 #include "model/slots.h"

@@ -3,7 +3,7 @@
 #define ORION_MODEL_PEFT_CONFIG_H
 
 #include "base/strbuf.h"
-#include "model/json.h"
+#include "base/json.h"
 
 typedef struct orion_peft_config {
   json_t *root;           // owned; NULL after a failure

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "model/json.h"
+#include "base/json.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

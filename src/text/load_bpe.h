@@ -3,7 +3,7 @@
 #define ORION_TEXT_LOAD_BPE_H
 
 #include "text/impl.h"
-#include "text/json.h"
+#include "base/json.h"
 
 // {"token": id, ...}
 orion_status orion_load_vocab_object(orion_tokenizer *t, const json_t *object, const char *where, orion_error *err);

@@ -21,7 +21,7 @@ static orion_status unsupported(const place *p, const char *what, const char *ty
 static orion_status type_of(const place *p, const json_t *v, const char **out, orion_error *err) {
   *out = NULL;
   if (!json_is_object(v)) return ORION_FAIL(err, ORION_FORMAT, "%s: not an object", p->where);
-  ORION_TRY(orion_text_json_string(v, "type", out, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "type", out, p->where, err));
   return *out ? ORION_OK : ORION_FAIL(err, ORION_FORMAT, "%s: no \"type\"", p->where);
 }
 
@@ -30,7 +30,7 @@ typedef orion_status (*part_fn)(place p, const json_t *v, orion_error *err);
 
 static orion_status sequence(place p, const json_t *v, const char *key, part_fn fn, orion_error *err) {
   const json_t *list = NULL;
-  ORION_TRY(orion_text_json_array(v, key, &list, p.where, err));
+  ORION_TRY(orion_json_get_array(v, key, &list, p.where, err));
   if (!list) return ORION_FAIL(err, ORION_FORMAT, "%s: no \"%s\"", p.where, key);
   if (p.depth >= MAX_NESTING) return ORION_FAIL(err, ORION_LIMIT, "%s: nested deeper than %d", p.where, MAX_NESTING);
   for (size_t i = 0; i < json_array_size(list); i++) {
@@ -46,17 +46,17 @@ static orion_status read_pattern(const place *p, const json_t *v, const char **o
                                  orion_error *err) {
   const json_t *pattern = NULL;
   *out = NULL;
-  ORION_TRY(orion_text_json_object(v, "pattern", &pattern, p->where, err));
-  if (pattern) ORION_TRY(orion_text_json_string(pattern, "String", out, p->where, err));
+  ORION_TRY(orion_json_get_object(v, "pattern", &pattern, p->where, err));
+  if (pattern) ORION_TRY(orion_json_get_string(pattern, "String", out, p->where, err));
   *out_literal = *out != NULL;
-  if (pattern && !*out) ORION_TRY(orion_text_json_string(pattern, "Regex", out, p->where, err));
+  if (pattern && !*out) ORION_TRY(orion_json_get_string(pattern, "Regex", out, p->where, err));
   if (!*out || !**out) return ORION_FAIL(err, ORION_FORMAT, "%s: no pattern (want String or Regex)", p->where);
   return ORION_OK;
 }
 
 static orion_status need_string(const place *p, const json_t *v, const char *key, const char **out, orion_error *err) {
   *out = NULL;
-  ORION_TRY(orion_text_json_string(v, key, out, p->where, err));
+  ORION_TRY(orion_json_get_string(v, key, out, p->where, err));
   return *out ? ORION_OK : ORION_FAIL(err, ORION_FORMAT, "%s: no \"%s\"", p->where, key);
 }
 
@@ -83,8 +83,8 @@ static orion_status read_normalizer(place p, const json_t *v, orion_error *err) 
   if (strcmp(type, "Strip") == 0) {
     ORION_TRY(orion_add_normalize(p.t, ORION_NORMALIZE_STRIP, NULL, p.where, &step, err));
     step->left = step->right = true;
-    ORION_TRY(orion_text_json_bool(v, "strip_left", &step->left, p.where, err));
-    return orion_text_json_bool(v, "strip_right", &step->right, p.where, err);
+    ORION_TRY(orion_json_get_bool(v, "strip_left", &step->left, p.where, err));
+    return orion_json_get_bool(v, "strip_right", &step->right, p.where, err);
   }
   if (strcmp(type, "Replace") == 0) {
     const char *pattern;
@@ -102,7 +102,7 @@ static orion_status read_normalizer(place p, const json_t *v, orion_error *err) 
 static orion_status read_behavior(const place *p, const json_t *v, orion_split_behavior *out, orion_error *err) {
   static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
   const char *text = NULL;
-  ORION_TRY(orion_text_json_string(v, "behavior", &text, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "behavior", &text, p->where, err));
   for (int i = 0; text && i < 5; i++) {
     if (strcmp(text, names[i]) == 0) {
       *out = (orion_split_behavior)i;  // names stand in the order of the enum
@@ -119,8 +119,8 @@ static orion_status cut_by(const place *p, const char *pattern, orion_split_beha
 
 static orion_status read_byte_level(const place *p, const json_t *v, orion_error *err) {
   bool prefix = true, regex = true;
-  ORION_TRY(orion_text_json_bool(v, "add_prefix_space", &prefix, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "use_regex", &regex, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "add_prefix_space", &prefix, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "use_regex", &regex, p->where, err));
   if (prefix) ORION_TRY(orion_add_cut_text(p->t, ORION_CUT_PREFIX_SPACE, " ", ORION_PREPEND_ALWAYS, p->where, err));
   p->t->byte_level = true;
   return regex ? cut_by(p, orion_pattern_gpt2, ORION_SPLIT_ISOLATED, false, err) : ORION_OK;
@@ -129,8 +129,8 @@ static orion_status read_byte_level(const place *p, const json_t *v, orion_error
 static orion_status read_prepend(const place *p, const json_t *v, orion_prepend *out, orion_error *err) {
   bool old = true;
   const char *scheme = NULL;
-  ORION_TRY(orion_text_json_bool(v, "add_prefix_space", &old, p->where, err));
-  ORION_TRY(orion_text_json_string(v, "prepend_scheme", &scheme, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "add_prefix_space", &old, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "prepend_scheme", &scheme, p->where, err));
   *out = old ? ORION_PREPEND_ALWAYS : ORION_PREPEND_NEVER;
   if (!scheme) return ORION_OK;
   if (strcmp(scheme, "always") == 0) {
@@ -149,8 +149,8 @@ static orion_status read_metaspace(const place *p, const json_t *v, orion_error 
   const char *mark = "\xe2\x96\x81";
   bool split = true;
   orion_prepend prepend;
-  ORION_TRY(orion_text_json_string(v, "replacement", &mark, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "split", &split, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "replacement", &mark, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "split", &split, p->where, err));
   ORION_TRY(read_prepend(p, v, &prepend, err));
   if (!*mark) return ORION_FAIL(err, ORION_FORMAT, "%s.replacement is empty", p->where);
   ORION_TRY(orion_add_cut_text(p->t, ORION_CUT_METASPACE, mark, prepend, p->where, err));
@@ -164,7 +164,7 @@ static orion_status read_named(const place *p, const json_t *v, const char *type
   orion_split_behavior behavior = ORION_SPLIT_ISOLATED;
   if (strcmp(type, "Digits") == 0) {
     bool individual = false;
-    ORION_TRY(orion_text_json_bool(v, "individual_digits", &individual, p->where, err));
+    ORION_TRY(orion_json_get_bool(v, "individual_digits", &individual, p->where, err));
     return cut_by(p, "\\p{N}", individual ? ORION_SPLIT_ISOLATED : ORION_SPLIT_CONTIGUOUS, false, err);
   }
   if (strcmp(type, "Punctuation") == 0) {
@@ -203,7 +203,7 @@ static orion_status read_pretokenizer(place p, const json_t *v, orion_error *err
   orion_split_behavior behavior = ORION_SPLIT_ISOLATED;
   ORION_TRY(read_pattern(&p, v, &pattern, &literal, err));
   ORION_TRY(read_behavior(&p, v, &behavior, err));
-  ORION_TRY(orion_text_json_bool(v, "invert", &invert, p.where, err));
+  ORION_TRY(orion_json_get_bool(v, "invert", &invert, p.where, err));
   return orion_add_cut_split(p.t, pattern, strlen(pattern), literal, behavior, invert, p.where, err);
 }
 
@@ -243,9 +243,9 @@ static orion_status read_decoder_step(place p, const json_t *v, const char *type
     return orion_add_decode(p.t, ORION_DECODE_REPLACE, pattern, text, 0, 0, p.where, err);
   }
   if (strcmp(type, "Strip") == 0) {
-    ORION_TRY(orion_text_json_string(v, "content", &text, p.where, err));
-    ORION_TRY(orion_text_json_int(v, "start", &start, p.where, err));
-    ORION_TRY(orion_text_json_int(v, "stop", &stop, p.where, err));
+    ORION_TRY(orion_json_get_string(v, "content", &text, p.where, err));
+    ORION_TRY(orion_json_get_int(v, "start", &start, p.where, err));
+    ORION_TRY(orion_json_get_int(v, "stop", &stop, p.where, err));
     if (start < 0 || stop < 0 || !*text) return ORION_FAIL(err, ORION_FORMAT, "%s: bad counts or no text", p.where);
     if (!fuse) {
       return orion_add_decode(p.t, ORION_DECODE_STRIP, text, NULL, (size_t)start, (size_t)stop, p.where, err);
@@ -256,7 +256,7 @@ static orion_status read_decoder_step(place p, const json_t *v, const char *type
   if (strcmp(type, "Metaspace") == 0) {
     const char *mark = "\xe2\x96\x81";
     orion_prepend prepend;
-    ORION_TRY(orion_text_json_string(v, "replacement", &mark, p.where, err));
+    ORION_TRY(orion_json_get_string(v, "replacement", &mark, p.where, err));
     ORION_TRY(read_prepend(&p, v, &prepend, err));
     if (!*mark) return ORION_FAIL(err, ORION_FORMAT, "%s.replacement is empty", p.where);
     ORION_TRY(orion_add_decode(p.t, ORION_DECODE_REPLACE, mark, " ", 0, 0, p.where, err));
@@ -272,7 +272,7 @@ static orion_status read_decoder(const place *p, const json_t *v, orion_error *e
   ORION_TRY(type_of(p, v, &type, err));
   if (strcmp(type, "Fuse") == 0) return ORION_OK;
   if (strcmp(type, "Sequence") != 0) return read_decoder_step(*p, v, type, false, err);
-  ORION_TRY(orion_text_json_array(v, "decoders", &list, p->where, err));
+  ORION_TRY(orion_json_get_array(v, "decoders", &list, p->where, err));
   for (size_t i = 0; i < json_array_size(list); i++) {
     char where[WHERE_SIZE];
     snprintf(where, sizeof where, "%.400s.decoders[%zu]", p->where, i);
@@ -292,7 +292,7 @@ static orion_status read_decoder(const place *p, const json_t *v, orion_error *e
 
 static orion_status refuse_text(const place *p, const json_t *v, const char *key, orion_error *err) {
   const char *text = NULL;
-  ORION_TRY(orion_text_json_string(v, key, &text, p->where, err));
+  ORION_TRY(orion_json_get_string(v, key, &text, p->where, err));
   if (!text || !*text) return ORION_OK;
   return ORION_FAIL(err, ORION_UNSUPPORTED, "%s.%s is \"%.40s\", which is not built", p->where, key, text);
 }
@@ -312,7 +312,7 @@ static orion_status read_model(const place *p, const json_t *v, orion_error *err
   const char *type = "BPE", *unknown = NULL;  // old files leave the type out
   const json_t *vocab = NULL, *merges = NULL, *dropout = json_object_get(v, "dropout");
   char where[WHERE_SIZE];
-  ORION_TRY(orion_text_json_string(v, "type", &type, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "type", &type, p->where, err));
   if (strcmp(type, "BPE") != 0) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "%s.type is \"%.40s\" (only BPE is built)", p->where, type);
   }
@@ -321,11 +321,11 @@ static orion_status read_model(const place *p, const json_t *v, orion_error *err
   if (json_is_number(dropout) && json_number_value(dropout) != 0) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "%s.dropout is not 0: encoding would be random", p->where);
   }
-  ORION_TRY(orion_text_json_bool(v, "byte_fallback", &t->byte_fallback, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "fuse_unk", &t->fuse_unknown, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "ignore_merges", &t->ignore_merges, p->where, err));
-  ORION_TRY(orion_text_json_object(v, "vocab", &vocab, p->where, err));
-  ORION_TRY(orion_text_json_array(v, "merges", &merges, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "byte_fallback", &t->byte_fallback, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "fuse_unk", &t->fuse_unknown, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "ignore_merges", &t->ignore_merges, p->where, err));
+  ORION_TRY(orion_json_get_object(v, "vocab", &vocab, p->where, err));
+  ORION_TRY(orion_json_get_array(v, "merges", &merges, p->where, err));
   if (!vocab || !merges) return ORION_FAIL(err, ORION_FORMAT, "%s: no \"%s\"", p->where, vocab ? "merges" : "vocab");
   snprintf(where, sizeof where, "%.400s.vocab", p->where);
   ORION_TRY(orion_load_vocab_object(t, vocab, where, err));
@@ -338,7 +338,7 @@ static orion_status read_model(const place *p, const json_t *v, orion_error *err
     orion_error_prefix(err, "%s.merges[%zu]", p->where, i);
     return status;
   }
-  ORION_TRY(orion_text_json_string(v, "unk_token", &unknown, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "unk_token", &unknown, p->where, err));
   if (unknown) t->unknown = orion_vocab_find(&t->vocab, unknown, strlen(unknown));
   if (unknown && *unknown && t->unknown < 0) {
     return ORION_FAIL(err, ORION_FORMAT, "%s.unk_token \"%.40s\" is not in the vocabulary", p->where, unknown);
@@ -354,14 +354,14 @@ static orion_status read_added(const place *p, const json_t *v, orion_error *err
   int64_t id = -1;
   orion_added_token token = {0};
   if (!json_is_object(v)) return ORION_FAIL(err, ORION_FORMAT, "%s: not an object", p->where);
-  ORION_TRY(orion_text_json_string(v, "content", &content, p->where, err));
-  ORION_TRY(orion_text_json_int(v, "id", &id, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "special", &token.special, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "lstrip", &token.lstrip, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "rstrip", &token.rstrip, p->where, err));
-  ORION_TRY(orion_text_json_bool(v, "single_word", &token.single_word, p->where, err));
+  ORION_TRY(orion_json_get_string(v, "content", &content, p->where, err));
+  ORION_TRY(orion_json_get_int(v, "id", &id, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "special", &token.special, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "lstrip", &token.lstrip, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "rstrip", &token.rstrip, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "single_word", &token.single_word, p->where, err));
   token.normalized = !token.special;
-  ORION_TRY(orion_text_json_bool(v, "normalized", &token.normalized, p->where, err));
+  ORION_TRY(orion_json_get_bool(v, "normalized", &token.normalized, p->where, err));
   if (!content || !*content) return ORION_FAIL(err, ORION_FORMAT, "%s: no \"content\"", p->where);
   unsigned flags = ORION_TOKEN_ADDED | (token.special ? ORION_TOKEN_SPECIAL : 0);
   int32_t known = orion_vocab_find(&t->vocab, content, strlen(content));
@@ -393,8 +393,8 @@ static orion_status add_affix(const place *p, bool before, int64_t id, orion_err
 static orion_status read_template(const place *p, const json_t *v, orion_error *err) {
   const json_t *single = NULL, *specials = NULL;
   bool before = true;
-  ORION_TRY(orion_text_json_array(v, "single", &single, p->where, err));
-  ORION_TRY(orion_text_json_object(v, "special_tokens", &specials, p->where, err));
+  ORION_TRY(orion_json_get_array(v, "single", &single, p->where, err));
+  ORION_TRY(orion_json_get_object(v, "special_tokens", &specials, p->where, err));
   for (size_t i = 0; i < json_array_size(single); i++) {
     const json_t *part = json_array_get(single, i), *special = json_object_get(part, "SpecialToken");
     if (json_object_get(part, "Sequence")) before = false;
@@ -454,11 +454,10 @@ static orion_status read_root(orion_tokenizer *t, const char *name, const json_t
   const json_t *model = NULL, *part = NULL, *added = NULL;
   char where[WHERE_SIZE];
   place p = {t, where, 0};
-  if (!json_is_object(root)) return ORION_FAIL(err, ORION_FORMAT, "%s: not a JSON object", name);
   snprintf(where, sizeof where, "%.400s", name);
-  ORION_TRY(orion_text_json_object(root, "model", &model, where, err));
+  ORION_TRY(orion_json_get_object(root, "model", &model, where, err));
   if (!model) return ORION_FAIL(err, ORION_FORMAT, "%s: no \"model\" (want a tokenizer.json)", name);
-  ORION_TRY(orion_text_json_array(root, "added_tokens", &added, where, err));
+  ORION_TRY(orion_json_get_array(root, "added_tokens", &added, where, err));
   snprintf(where, sizeof where, "%.400s: model", name);
   ORION_TRY(read_model(&p, model, err));
   for (size_t i = 0; i < json_array_size(added); i++) {
@@ -485,7 +484,7 @@ static orion_status read_root(orion_tokenizer *t, const char *name, const json_t
 orion_status orion_load_tokenizer_json(orion_tokenizer *t, const char *name, const char *data, size_t size,
                                        orion_error *err) {
   json_t *root = NULL;
-  ORION_TRY(orion_text_json_parse(name, data, size, false, &root, err));
+  ORION_TRY(orion_json_parse_loose(data, size, name, false, &root, err));
   orion_status status = read_root(t, name, root, err);
   json_decref(root);
   guess_ends(t);
@@ -506,16 +505,11 @@ static void read_end(const orion_tokenizer *t, const json_t *root, const char *k
 orion_status orion_load_tokenizer_config(orion_tokenizer *t, const char *name, const char *data, size_t size,
                                          orion_error *err) {
   json_t *root = NULL;
-  ORION_TRY(orion_text_json_parse(name, data, size, true, &root, err));
-  orion_status status = ORION_OK;
-  if (!json_is_object(root)) {
-    status = ORION_FAIL(err, ORION_FORMAT, "%s: not a JSON object", name);
-  } else {
-    read_end(t, root, "bos_token", &t->bos);
-    read_end(t, root, "eos_token", &t->eos);
-    status = orion_text_json_bool(root, "add_bos_token", &t->adds_bos, name, err);
-    if (status == ORION_OK) status = orion_text_json_bool(root, "add_eos_token", &t->adds_eos, name, err);
-  }
+  ORION_TRY(orion_json_parse_loose(data, size, name, true, &root, err));
+  read_end(t, root, "bos_token", &t->bos);
+  read_end(t, root, "eos_token", &t->eos);
+  orion_status status = orion_json_get_bool(root, "add_bos_token", &t->adds_bos, name, err);
+  if (status == ORION_OK) status = orion_json_get_bool(root, "add_eos_token", &t->adds_eos, name, err);
   json_decref(root);
   return status;
 }

@@ -125,9 +125,8 @@ orion_status orion_load_vocab_merges(orion_tokenizer *t, const char *name, const
                                      orion_token_pattern pattern, orion_error *err) {
   json_t *root = NULL;
   t->byte_level = true;
-  ORION_TRY(orion_text_json_parse(name, vocab, vocab_size, false, &root, err));
-  orion_status status = json_is_object(root) ? orion_load_vocab_object(t, root, name, err)
-                                             : ORION_FAIL(err, ORION_FORMAT, "%s: not a JSON object", name);
+  ORION_TRY(orion_json_parse_loose(vocab, vocab_size, name, false, &root, err));
+  orion_status status = orion_load_vocab_object(t, root, name, err);
   json_decref(root);
   if (status == ORION_OK) status = read_merges(t, merges_name, merges, merges_size, err);
   if (status == ORION_OK) status = find_special(t, name, err);

@@ -14,7 +14,7 @@
 #define ORION_TRAIN_CHECKPOINT_H
 
 #include "base/strbuf.h"
-#include "model/json.h"
+#include "base/json.h"
 #include "train/params.h"
 #include "train/tokenizer_files.h"
 

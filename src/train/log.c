@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "model/json.h"
+#include "base/json.h"
 
 #define MAX_LOG ((size_t)1 << 31)
 

@@ -52,8 +52,8 @@ ORION_API const char *orion_status_name(orion_status status);
 ORION_API orion_status orion_error_set(orion_error *err, orion_status code, const char *file, int line,
                                        const char *format, ...) ORION_PRINTF(5, 6);
 
-/// Puts "prefix: " in front of the message of an error that is on its way up; returns err->code.
-ORION_API orion_status orion_error_prefix(orion_error *err, const char *format, ...) ORION_PRINTF(2, 3);
+/// Puts "prefix: " in front of the message of an error that is on its way up. NULL ignored.
+ORION_API void orion_error_prefix(orion_error *err, const char *format, ...) ORION_PRINTF(2, 3);
 
 /// return ORION_FAIL(err, ORION_FORMAT, "config.json: n_head is %d (want 1 or more)", n);
 #define ORION_FAIL(err, code, ...) (orion_error_set((err), (code), __FILE__, __LINE__, __VA_ARGS__), (code))

@@ -94,12 +94,16 @@ static orion_status read_stream(const orion_allocator *a, int fd, const char *pa
 orion_status orion_file_read(const orion_allocator *a, const char *path, size_t max, char **out_data, size_t *out_size,
                              orion_error *err) {
   if (strcmp(path, "-") == 0) return read_stream(a, STDIN_FILENO, "standard input", max, out_data, out_size, err);
-  int fd;
-  size_t size;
-  ORION_TRY(open_regular(path, &fd, &size, err));
+  int fd = open(path, O_RDONLY | O_CLOEXEC);  // a pipe is waited for
+  if (fd < 0) return io_fail(err, path, "cannot open");
+  struct stat st;
   orion_status status = ORION_OK;
-  if (size > max) {
-    status = ORION_FAIL(err, ORION_LIMIT, "%s: %zu bytes, larger than %zu", path, size, max);
+  if (fstat(fd, &st) != 0) {
+    status = io_fail(err, path, "cannot stat");
+  } else if (S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode)) {
+    status = ORION_FAIL(err, ORION_NOT_FOUND, "%s: neither a regular file nor a pipe", path);
+  } else if (S_ISREG(st.st_mode) && (size_t)st.st_size > max) {
+    status = ORION_FAIL(err, ORION_LIMIT, "%s: %zu bytes, larger than %zu", path, (size_t)st.st_size, max);
   } else {
     status = read_stream(a, fd, path, max, out_data, out_size, err);
   }

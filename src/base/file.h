@@ -15,7 +15,7 @@ orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_er
 void orion_file_close_map(orion_file_map *map);
 
 // Reads a whole file of at most `max` bytes into a fresh terminated buffer (terminator not counted in *out_size); free
-// with orion_free(a, data, size + 1, 1). "-" is standard input.
+// with orion_free(a, data, size + 1, 1). "-" is standard input; pipes and terminals are read to their end.
 orion_status orion_file_read(const orion_allocator *a, const char *path, size_t max, char **out_data, size_t *out_size,
                              orion_error *err);
 

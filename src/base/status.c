@@ -63,8 +63,8 @@ orion_status orion_error_set(orion_error *err, orion_status code, const char *fi
   return code;
 }
 
-orion_status orion_error_prefix(orion_error *err, const char *format, ...) {
-  if (!err) return ORION_INTERNAL;
+void orion_error_prefix(orion_error *err, const char *format, ...) {
+  if (!err) return;
   char old[sizeof err->message];
   memcpy(old, err->message, sizeof old);
   va_list args;
@@ -82,5 +82,4 @@ orion_status orion_error_prefix(orion_error *err, const char *format, ...) {
   }
   err->message[used] = 0;
   make_printable(err->message);
-  return err->code;
 }

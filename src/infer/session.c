@@ -269,6 +269,17 @@ static bool all_finite(const float *v, int64_t n) {
   return !bad;
 }
 
+// A NaN most often comes from the model's file: then the weight is named too.
+static orion_status blame(const orion_session *s, orion_error *err) {
+  char what[256];
+  orion_error weight = {0};
+  if (!err || orion_model_check_weights(s->model, s->weights, &weight) != ORION_NUMERIC) return ORION_NUMERIC;
+  snprintf(what, sizeof what, "%.255s", err->message);
+  *err = weight;
+  orion_error_prefix(err, "%s", what);
+  return ORION_NUMERIC;
+}
+
 static orion_status write_inputs(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
   const orion_config *c = &s->model->config;
   int64_t *filled = p->x->surface == s->step.x->surface ? &s->step.filled : &p->filled;
@@ -276,8 +287,9 @@ static orion_status write_inputs(orion_session *s, program *p, const int32_t *to
     int64_t position = s->position + t;
     ORION_TRY(orion_model_embed(s->model, tokens[t], position, s->row, err));
     if (!all_finite(s->row, c->dim)) {
-      return ORION_FAIL(err, ORION_NUMERIC, "position %lld: the embedding of token %d is NaN or infinite",
-                        (long long)position, tokens[t]);
+      (void)ORION_FAIL(err, ORION_NUMERIC, "position %lld: the embedding of token %d is NaN or infinite",
+                       (long long)position, tokens[t]);
+      return blame(s, err);
     }
     orion_tensor_put(p->x, t, s->row);
     if (t >= *filled) *filled = t + 1;
@@ -290,11 +302,12 @@ static orion_status write_inputs(orion_session *s, program *p, const int32_t *to
   return ORION_OK;
 }
 
-static orion_status check_finite(const program *p, int64_t n, int64_t position, orion_error *err) {
+static orion_status check_finite(const orion_session *s, const program *p, int64_t n, orion_error *err) {
   int64_t row, col;
   if (!orion_tensor_find_nonfinite(p->y, n, &row, &col)) return ORION_OK;
-  return ORION_FAIL(err, ORION_NUMERIC, "position %lld: feature %lld of the last layer's output is NaN or infinite",
-                    (long long)(position + row), (long long)col);
+  (void)ORION_FAIL(err, ORION_NUMERIC, "position %lld: feature %lld of the last layer's output is NaN or infinite",
+                   (long long)(s->position + row), (long long)col);
+  return blame(s, err);
 }
 
 // Runs n <= p->tokens tokens through the body and stores their keys and values.
@@ -303,7 +316,7 @@ static orion_status run_body(orion_session *s, program *p, const int32_t *tokens
   if (p->cached) open_mask(s, s->position);
   ORION_TRY(orion_mixes_run(&s->mixes, p->runner, n, s->scales, err));
   s->runs += orion_runner_parts(p->runner);
-  ORION_TRY(check_finite(p, n, s->position, err));
+  ORION_TRY(check_finite(s, p, n, err));
   for (int64_t i = 0; i < s->model->config.layers; i++) {
     orion_tensor_copy(p->k[i], 0, n, s->k_cache[i], s->position);
     orion_tensor_copy(p->v[i], 0, n, s->v_cache[i], s->position);
@@ -317,7 +330,8 @@ static orion_status read_logits(orion_session *s, const program *head, int64_t r
     orion_tensor_get(t, row, s->logits + t->first_col);
   }
   if (!all_finite(s->logits, s->model->config.vocab)) {
-    return ORION_FAIL(err, ORION_NUMERIC, "position %lld: a logit is NaN or infinite", (long long)position);
+    (void)ORION_FAIL(err, ORION_NUMERIC, "position %lld: a logit is NaN or infinite", (long long)position);
+    return blame(s, err);
   }
   s->has_logits = true;
   return ORION_OK;

@@ -1,5 +1,7 @@
 // Which weight is to blame for a NaN. Large models are not scanned when they are opened (it would double the time of a
 // start), so this is asked when a result has turned out bad.
+#include <stdio.h>
+
 #include "model/model.h"
 
 #define BLOCK (1u << 16)  // elements
@@ -14,9 +16,10 @@ static orion_status scan(const orion_data *x, orion_dtype dtype, const char *wha
     ORION_TRY(orion_data_read(x, dtype, row, n, block, err));
     size_t bad = orion_find_nonfinite(dtype, block, n * x->cols);
     if (bad == n * x->cols) continue;
-    (void)ORION_FAIL(err, ORION_NUMERIC, "%s: element [%zu, %zu] is not finite as %s", x->origin ? x->origin : what,
-                     row + bad / x->cols, bad % x->cols, orion_dtype_name(dtype));
-    return layer < 0 ? orion_error_prefix(err, "weights") : orion_error_prefix(err, "weights of layer %lld", (long long)layer);
+    char where[48] = "weights";
+    if (layer >= 0) snprintf(where, sizeof where, "weights of layer %lld", (long long)layer);
+    return ORION_FAIL(err, ORION_NUMERIC, "%s: %s: element [%zu, %zu] is not finite as %s", where,
+                      x->origin ? x->origin : what, row + bad / x->cols, bad % x->cols, orion_dtype_name(dtype));
   }
   return ORION_OK;
 }

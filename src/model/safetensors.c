@@ -212,7 +212,8 @@ static orion_status parse(orion_safetensors *s, const uint8_t *file, orion_error
   }
   json_t *header;
   orion_status status = orion_json_parse((const char *)file + 8, (size_t)length, s->name, &header, err);
-  if (status != ORION_OK) return status == ORION_FORMAT ? orion_error_prefix(err, "safetensors header"), status : status;
+  if (status == ORION_FORMAT) orion_error_prefix(err, "safetensors header");
+  if (status != ORION_OK) return status;
   status = read_entries(s, file, 8 + (size_t)length, header, err);
   json_decref(header);
   return status;

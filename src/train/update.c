@@ -41,7 +41,8 @@ static orion_status choose(orion_updater *u, orion_update_kind first, orion_erro
     if (status == ORION_OK) break;
     if (kind == ORION_UPDATE_RECOMPILE || status == ORION_NO_MEMORY) {
       if (err) *err = why;
-      return orion_error_prefix(err, "update by %s", names[kind]);
+      orion_error_prefix(err, "update by %s", names[kind]);
+      return status;
     }
     int n = snprintf(u->note + used, sizeof u->note - used, "%supdate by %s does not work here: %.160s", used ? "; " : "",
                      names[kind], why.message);

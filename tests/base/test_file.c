@@ -1,7 +1,9 @@
 // Files: mapping, whole reads, and writes that leave either the old file or the new one.
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/support.h"
@@ -74,6 +76,27 @@ static void what_cannot_be_opened_is_named(void **state) {
   unlink(f->path);
   assert_int_equal(mkfifo(f->path, 0600), 0);
   assert_error(orion_file_open_map(f->path, &map, &err), ORION_NOT_FOUND, &err, "not a regular file");  // and no hanging
+}
+
+static void pipes_are_read_to_their_end(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  char *data;
+  size_t size;
+  assert_int_equal(mkfifo(f->path, 0600), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    int fd = open(f->path, O_WRONLY);
+    bool ok = fd >= 0 && write(fd, "one ", 4) == 4 && usleep(20000) == 0 && write(fd, "two", 3) == 3;
+    _exit(!ok);
+  }
+  assert_ok(orion_file_read(NULL, f->path, 100, &data, &size, &err), &err);
+  assert_string_equal(data, "one two");
+  orion_free(NULL, data, size + 1, 1);
+  int code;
+  assert_int_equal(waitpid(child, &code, 0), child);
+  assert_int_equal(code, 0);
+  assert_error(orion_file_read(NULL, f->dir, 100, &data, &size, &err), ORION_NOT_FOUND, &err, "neither a regular file");
 }
 
 static void a_read_gives_everything_up_to_its_limit(void **state) {
@@ -230,6 +253,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       CASE(a_map_shows_the_bytes),
       CASE(what_cannot_be_opened_is_named),
+      CASE(pipes_are_read_to_their_end),
       CASE(a_read_gives_everything_up_to_its_limit),
       CASE(a_commit_replaces_the_file_at_once),
       CASE(an_abort_leaves_what_stood_there),

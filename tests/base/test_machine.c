@@ -97,9 +97,8 @@ static void time_goes_forward_and_memory_is_counted(void **state) {
   double before = orion_peak_rss_mb();
   size_t n = 64u << 20;
   char *p = malloc(n);
-  memset(p, 1, n);
+  for (size_t i = 0; i < n; i += 512) *(volatile char *)(p + i) = 1;  // or compilers leave the memory out
   double after = orion_peak_rss_mb();
-  assert_true(p[n / 2] == 1);
   free(p);
   assert_true(before > 0.5 && before < 1e6 && after >= before && after > 64);
 }

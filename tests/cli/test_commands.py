@@ -73,6 +73,8 @@ def prompt_sources():
     by_text = as_json(*args, "-p", PROMPT)
     by_file = as_json(*args, "-f", suite.write("prompt.txt", PROMPT))
     by_stdin = as_json(*args, "-f", "-", stdin=PROMPT.encode())
+    by_pipe = as_json(*args, "-f", "/dev/stdin", stdin=PROMPT.encode())  # as bash's <(command) is
+    expect(by_pipe["tokens"] == by_stdin["tokens"], "a pipe by its name")
     by_ids = as_json(*args, "--tokens", ",".join(map(str, ids)))
     for other in (by_file, by_stdin, by_ids):
         expect(other["tokens"] == by_text["tokens"], f"{other['tokens']} instead of {by_text['tokens']}")

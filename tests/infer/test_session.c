@@ -321,6 +321,8 @@ static void nan_weights_are_found(void **state) {
     assert_ok(orion_session_create(m, d, &o, &s, &err), &err);
     const char *text = where ? "position 2: a logit" : "position 0: feature 0";
     assert_error(orion_session_feed(s, (int32_t[]){4, 5, 6}, 3, &err), ORION_NUMERIC, &err, text);
+    const char *weight = where ? ": weights: classifier: element [0, 5]" : ": weights of layer 1: wo: element [0, 5]";
+    assert_non_null(strstr(err.message, weight));
     assert_int_equal(orion_session_position(s), 0);
     orion_session_destroy(s);
     orion_device_close(d);

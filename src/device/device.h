@@ -30,6 +30,8 @@ typedef struct orion_device_vtable {
   void (*release)(orion_executable *e);  // frees all, calling orion_executable_deinit
   orion_status (*run)(orion_executable *e, orion_surface *const *surfaces, orion_error *err);  // in order of ios
   orion_status (*update)(orion_executable *e, const char *value, const void *bytes, size_t n, orion_error *err);
+  // A surface whose layout is not the io's: ORION_OK takes it all the same. NULL: refused as an invalid argument.
+  orion_status (*bind_other)(orion_executable *e, const orion_io *io, const orion_layout *given, orion_error *err);
   const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
   // Devices with budgets of their own. Both or neither.
   void (*usage)(const orion_device *d, orion_device_usage *out);

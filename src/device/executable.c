@@ -106,7 +106,11 @@ orion_status orion_bind(orion_bindings *b, const char *name, orion_surface *s, o
   if (s->device != b->e->device) {
     return ORION_FAIL(err, ORION_INVALID, "bind '%s': the surface is another device's", name);
   }
-  if (!orion_layout_equal(&io->layout, &s->layout)) {
+  bool other = !orion_layout_equal(&io->layout, &s->layout);
+  const orion_device_vtable *vtable = b->e->device->vtable;
+  if (other && vtable->bind_other) {
+    ORION_TRY(vtable->bind_other(b->e, io, &s->layout, err));
+  } else if (other) {
     char want[160], got[160];
     orion_layout_text(&io->layout, want, sizeof want);
     orion_layout_text(&s->layout, got, sizeof got);

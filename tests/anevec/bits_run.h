@@ -10,7 +10,7 @@ static inline one_run bits_open(const char *family, const char *text) {
   one_run r;
   orion_error err;
   orion_program *p = one_run_parse(text);
-  snprintf(spec, sizeof spec, "sim:%s", family);
+  snprintf(spec, sizeof spec, "sim:%s,mode=numbers", family);
   assert_ok(one_run_open(&r, NULL, spec, 1, p, &err), &err);
   r.program = p;
   return r;

@@ -46,7 +46,7 @@ def device(family, text, inputs):
     with tempfile.TemporaryDirectory() as work:
         with open(os.path.join(work, "p.mil"), "w") as f:
             f.write(text)
-        command = [ORION, "run", os.path.join(work, "p.mil"), "--device", "sim:" + family, "--out", work, "--json"]
+        command = [ORION, "run", os.path.join(work, "p.mil"), "--device", "sim:" + family + ",mode=numbers", "--out", work, "--json"]
         for name, value in inputs.items():
             np.save(os.path.join(work, name + ".npy"), value)
             command += ["--in", "%s=%s" % (name, os.path.join(work, name + ".npy"))]

@@ -54,7 +54,7 @@ def device(call, x):
         with open(os.path.join(work, "p.mil"), "w") as f:
             f.write(HEAD % (x.size, x.size, call))
         np.save(os.path.join(work, "x.npy"), x)
-        done = subprocess.run([ORION, "run", os.path.join(work, "p.mil"), "--device", "sim:m6", "--in",
+        done = subprocess.run([ORION, "run", os.path.join(work, "p.mil"), "--device", "sim:m6,mode=numbers", "--in",
                                "x=" + os.path.join(work, "x.npy"), "--out", work, "--json"],
                               capture_output=True, text=True)
         if done.returncode:

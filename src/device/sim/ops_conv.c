@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "device/sim/rules.h"
 #include "device/sim/sim.h"
 #include "device/sim/winograd.h"
 
@@ -209,6 +210,10 @@ ORION_SIM_RUN(orion_sim_run_conv) {
   conv_job j = {.arith = c->arith, .g = geometry_of(op, w->dims + 2, w->rank - 2, false), .panel = c->scratch};
   j.depth = ins * (size_t)j.g.k_all;
   bool pointwise = is_pointwise(&j.g);
+  if (op->flaw == ORION_SIM_NO_WEIGHTS) {
+    memset(y->f, 0, y->n * sizeof *y->f);
+    return ORION_OK;
+  }
   if (run_int8(c, op, &j, ins, outs, groups)) return ORION_OK;
   if (is_winograd(op, &j.g, w->rank - 2)) {
     const orion_sim_winograd wino = {w->f, bias ? bias->f : NULL, ins, outs, j.g.in[1], j.g.in[2], j.g.out[1],

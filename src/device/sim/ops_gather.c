@@ -3,6 +3,7 @@
 // the same result every time.
 #include <string.h>
 
+#include "device/sim/rules.h"
 #include "device/sim/sim.h"
 
 static bool resolve(int64_t i, size_t n, size_t *out) {
@@ -34,6 +35,7 @@ ORION_SIM_RUN(orion_sim_run_gather) {
       for (size_t j = 0; j < many; j++, to += inner) {
         size_t i;
         if (!resolve(indices->i[b * many + j], n, &i)) return outside(op, indices->i[b * many + j], n, err);
+        if (op->flaw == ORION_SIM_FIRST_ELEMENT) i = 0;
         memcpy(to, x->word + ((b * middle + m) * n + i) * inner, inner * 4);
       }
     }

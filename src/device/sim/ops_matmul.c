@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "device/sim/rules.h"
 #include "device/sim/sim.h"
 
 enum { ROWS_AT_ONCE = 32 };     // of a product, by one thread
@@ -335,7 +336,8 @@ static void attend_range(void *ctx, size_t begin, size_t end, int worker) {
 
 ORION_SIM_RUN(orion_sim_run_sdpa) {
   attention a = {.q = orion_sim_in(op, "query"), .k = orion_sim_in(op, "key"), .v = orion_sim_in(op, "value"),
-                 .mask = orion_sim_in(op, "attn_mask"), .z = op->out[0], .scores = c->scratch};
+                 .mask = op->flaw == ORION_SIM_NO_MASK ? NULL : orion_sim_in(op, "attn_mask"), .z = op->out[0],
+                 .scores = c->scratch};
   int rank = a.z->rank;
   a.l = (size_t)a.q->dims[a.q->rank - 2];
   a.e = (size_t)a.q->dims[a.q->rank - 1];

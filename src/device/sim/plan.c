@@ -145,7 +145,9 @@ static orion_status resolve_op(planner *p, const orion_op *op, bool fold, size_t
                                orion_error *err) {
   const orion_op_info *info = orion_opcode_info(op->code);
   *out = (orion_sim_op){.code = op->code, .kernel = orion_sim_kernel_of(op->code)};
-  out->arith = ((const orion_sim_device *)p->e->base.device)->arith;
+  const orion_sim_device *d = (const orion_sim_device *)p->e->base.device;
+  out->arith = d->arith;
+  out->flaw = (uint8_t)orion_sim_rules_flaw(&d->rules, p->f, op);
   out->name = orion_arena_strdup(p->arena, op->n_results ? p->f->values[op->results[0]].name : op->spelling);
   out->args = ORION_ARENA_ARRAY(p->arena, orion_sim_arg, info->n_args);
   out->out = ORION_ARENA_ARRAY(p->arena, orion_sim_tensor *, op->n_results);
@@ -268,11 +270,12 @@ static orion_status make_arrays(planner *p, orion_error *err) {
   e->folds = ORION_ARENA_ARRAY(p->arena, orion_sim_op, n_ops + 1);
   e->owned = ORION_ARENA_ARRAY(p->arena, orion_sim_tensor *, n_results + 1);
   e->ios = ORION_ARENA_ARRAY(p->arena, orion_sim_tensor *, e->base.n_ios + 1);
+  e->tapped = ORION_ARENA_ARRAY(p->arena, bool, e->base.n_ios + 1);
   p->tensors = ORION_ARENA_ARRAY(&p->scratch, orion_sim_tensor *, n_values);
   p->constant_of = ORION_ARENA_ARRAY(&p->scratch, orion_sim_constant *, n_values);
   p->last_use = ORION_ARENA_ARRAY(&p->scratch, size_t, n_values);
   p->planned = ORION_ARENA_ARRAY(&p->scratch, bool, n_values);
-  if (!e->constants || !e->ops || !e->folds || !e->owned || !e->ios || !p->tensors || !p->constant_of ||
+  if (!e->constants || !e->ops || !e->folds || !e->owned || !e->ios || !e->tapped || !p->tensors || !p->constant_of ||
       !p->last_use || !p->planned) {
     return ORION_OOM(err, "sim");
   }
@@ -320,6 +323,8 @@ static orion_status plan_values(planner *p, orion_error *err) {
     orion_value_id v = i < f->n_params ? f->params[i] : f->outputs[i - f->n_params];
     p->e->ios[i] = p->tensors[v];
     if (p->constant_of[v]) p->constant_of[v]->kept = true;
+    const orion_sim_rules *rules = &((const orion_sim_device *)p->e->base.device)->rules;
+    p->e->tapped[i] = i >= f->n_params && orion_sim_rules_tapped(rules, f, v);
     if (!p->tensors[v]) return ORION_FAIL(err, ORION_REFUSED, "sim: output %s is a string", f->values[v].name);
   }
   return plan_memory(p, err);
@@ -328,6 +333,7 @@ static orion_status plan_values(planner *p, orion_error *err) {
 orion_status orion_sim_plan(orion_sim_executable *e, orion_sim_device *d, orion_function *f, orion_error *err) {
   planner p = {.e = e, .f = f, .arena = &e->base.arena};
   orion_arena_init(&p.scratch, d->base.allocator);
+  e->seconds = orion_sim_rules_run_time(&d->rules, f);
   orion_status status = plan_values(&p, err);
   if (status == ORION_OK) status = orion_sim_constants_make(e, err);
   for (size_t i = 0; i < e->n_ops && status == ORION_OK; i++) status = orion_sim_curve_find(d, &e->ops[i], err);

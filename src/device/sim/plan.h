@@ -2,6 +2,8 @@
 #ifndef ORION_DEVICE_SIM_PLAN_H
 #define ORION_DEVICE_SIM_PLAN_H
 
+#include "device/raw.h"
+#include "device/sim/rules.h"
 #include "device/sim/sim.h"
 
 // The elements of one large constant, used by all executables of the device that have it. Nodes of data are one and the
@@ -24,11 +26,15 @@ typedef struct orion_sim_curve {
 
 typedef struct orion_sim_device {
   orion_device base;
-  const orion_sim_arith *arith;
+  orion_sim_rules rules;
+  const orion_sim_arith *arith;  // own_arith
+  orion_sim_arith own_arith;     // the family's, less what switched-off rules say
   orion_sim_shared *shared;
   orion_sim_curve *curves;
   orion_pool *pool;
   size_t row_align;              // of inputs and outputs, in bytes
+  uint64_t identities[1024];     // of raw programs compiled before
+  uint64_t identities_asked;
 } orion_sim_device;
 
 // A constant of the program. Those that only constexpr_* operations read have memory only while these are computed.
@@ -53,6 +59,8 @@ typedef struct orion_sim_executable {
   orion_sim_op *ops;
   size_t n_ops;
   orion_sim_tensor **ios;        // tensors of base.ios
+  bool *tapped;                  // by io: spoilt by C39 off
+  double seconds;                // of a run, by the family's costs
   orion_sim_tensor **owned;      // results of folds: memory of their own
   size_t n_owned;
   void *arena;                   // all other tensors
@@ -67,6 +75,12 @@ void orion_sim_unplan(orion_sim_executable *e);  // frees what plan made, also w
 // Gives the operation its results in a table, if it is one that gains by it.
 orion_status orion_sim_curve_find(orion_sim_device *d, orion_sim_op *op, orion_error *err);
 void orion_sim_curves_free(orion_sim_device *d);
+
+// rules_bend.c: what switched-off rules of numbers change in the arithmetic, and in the results of a run.
+void orion_sim_rules_bend(const orion_sim_rules *r, orion_sim_arith *a);
+void orion_sim_rules_spoil(orion_sim_executable *e);
+
+extern const orion_raw_vtable orion_sim_raw;  // raw.c
 
 // constants.c: memory of constants, computing constexpr_* results from them, replacing their values.
 orion_status orion_sim_constants_make(orion_sim_executable *e, orion_error *err);

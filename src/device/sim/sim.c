@@ -6,10 +6,12 @@
 #include "device/options.h"
 #include "device/sim/plan.h"
 
-// "rows=64": rows of inputs and outputs start at multiples of so many bytes, as on the ANE. 1 (packed) without.
-static orion_status parse_rows(const orion_device_options *options, size_t *out, orion_error *err) {
+// "rows=64": rows of inputs and outputs start at multiples of so many bytes; without, as the chip family has them, or
+// packed.
+static orion_status parse_rows(const orion_device_options *options, const orion_sim_rules *rules, size_t *out,
+                               orion_error *err) {
   const char *text = orion_device_option(options, "rows");
-  *out = 1;
+  *out = orion_sim_rules_play(rules, ORION_RULE_S01) ? rules->target->row_bytes : 1;
   if (!text) return ORION_OK;
   char *end;
   unsigned long v = strtoul(text, &end, 10);
@@ -22,17 +24,22 @@ static orion_status parse_rows(const orion_device_options *options, size_t *out,
 
 static orion_status sim_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
-  static const char *const known[] = {"rows", NULL};
+  static const char *const known[] = {"rows", "mode", "off", NULL};
   size_t row_align;
+  orion_sim_rules rules;
   ORION_TRY(orion_device_options_check("sim", options, known, err));
-  ORION_TRY(parse_rows(options, &row_align, err));
   const char *family = options->family ? options->family : "ideal";
   const orion_sim_arith *arith = orion_sim_arith_find(family);
   if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal and m1 to m6)", family);
+  ORION_TRY(orion_sim_rules_parse(options, family, &rules, err));
+  ORION_TRY(parse_rows(options, &rules, &row_align, err));
   orion_sim_device *d = orion_alloc_zero(a, 1, sizeof *d);
   if (!d) return ORION_OOM(err, "device sim");
   d->base = (orion_device){&orion_device_sim, a};
-  d->arith = arith;
+  d->rules = rules;
+  d->own_arith = *arith;
+  d->arith = &d->own_arith;
+  orion_sim_rules_bend(&d->rules, &d->own_arith);
   d->row_align = row_align;
   orion_status status = orion_pool_create(a, threads, &d->pool, err);
   if (status != ORION_OK) {
@@ -103,12 +110,13 @@ static orion_status sim_supports(orion_device *d, orion_program *p, orion_findin
     for (size_t v = 0; v < f->n_params; v++) check_value(f, ORION_NONE, f->params[v], out);
     ORION_EACH_OP(f, id) check_op(f, id, out);
   }
-  return ORION_OK;
+  return orion_sim_rules_check(&((orion_sim_device *)d)->rules, p, out, err);
 }
 
 // ---- compile, run ----
 
 static void sim_release(orion_executable *base) {
+  ((orion_sim_device *)base->device)->rules.loaded--;
   orion_sim_executable *e = (orion_sim_executable *)base;
   const orion_allocator *a = base->device->allocator;
   orion_sim_unplan(e);
@@ -118,12 +126,18 @@ static void sim_release(orion_executable *base) {
 
 static orion_status sim_compile(orion_device *device, orion_program *p, orion_function *f, orion_executable **out,
                                 orion_error *err) {
+  orion_sim_device *d = (orion_sim_device *)device;
+  ORION_TRY(orion_sim_rules_compile(&d->rules, err));
+  ORION_TRY(orion_sim_rules_load(&d->rules, err));
   orion_sim_executable *e = orion_alloc_zero(device->allocator, 1, sizeof *e);
-  if (!e) return ORION_OOM(err, "executable");
-  orion_status status = orion_executable_init(&e->base, device, f, ((orion_sim_device *)device)->row_align, err);
-  if (status == ORION_OK) status = orion_sim_plan(e, (orion_sim_device *)device, f, err);
+  orion_status status = e ? orion_executable_init(&e->base, device, f, d->row_align, err) : ORION_OOM(err, "executable");
+  if (status == ORION_OK) status = orion_sim_plan(e, d, f, err);
   if (status != ORION_OK) {
-    sim_release(&e->base);
+    if (e) {
+      sim_release(&e->base);
+    } else {
+      d->rules.loaded--;
+    }
     return status;
   }
   *out = &e->base;
@@ -150,6 +164,13 @@ static bool rounds_itself(const orion_sim_op *op) {
 static orion_status sim_run(orion_executable *base, orion_surface *const *surfaces, orion_error *err) {
   orion_sim_executable *e = (orion_sim_executable *)base;
   const orion_sim_device *d = (const orion_sim_device *)base->device;
+  for (size_t i = 0; i < base->n_ios; i++) {  // only faithful mode takes other surfaces
+    if (surfaces[i]->layout.bytes >= base->ios[i].layout.bytes) continue;
+    orion_status status = orion_sim_rules_refuse(&d->rules, ORION_RULE_C04, err);
+    orion_error_prefix(err, "run: '%s' has %zu bytes of %zu", base->ios[i].name, surfaces[i]->layout.bytes,
+                       base->ios[i].layout.bytes);
+    return status;
+  }
   for (size_t i = 0; i < base->n_inputs; i++) {
     if (orion_dtype_is_float(e->ios[i]->dtype)) {
       orion_layout_to_floats(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->f);
@@ -166,6 +187,7 @@ static orion_status sim_run(orion_executable *base, orion_surface *const *surfac
       if (orion_dtype_is_float(op->out[r]->dtype)) d->arith->round(op->out[r]->dtype, op->out[r]->f, op->out[r]->n);
     }
   }
+  orion_sim_rules_spoil(e);
   for (size_t i = base->n_inputs; i < base->n_ios; i++) {
     if (orion_dtype_is_float(e->ios[i]->dtype)) {
       orion_layout_from_floats(&base->ios[i].layout, surfaces[i]->memory, e->ios[i]->f);
@@ -176,9 +198,30 @@ static orion_status sim_run(orion_executable *base, orion_surface *const *surfac
   return ORION_OK;
 }
 
+// On hardware new bytes under a loaded program change nothing (C07). Strict mode has this convenience of the simulator all
+// the same; faithful mode takes the bytes and ignores them.
 static orion_status sim_update(orion_executable *base, const char *value, const void *bytes, size_t n,
                                orion_error *err) {
+  const orion_sim_rules *rules = &((orion_sim_device *)base->device)->rules;
+  if (rules->mode == ORION_SIM_FAITHFUL && orion_sim_rules_play(rules, ORION_RULE_C07)) return ORION_OK;
   return orion_sim_constants_update((orion_sim_executable *)base, value, bytes, n, err);
+}
+
+// The engine does not know layouts, only bytes: too few are its status 0x1d (C04), which strict mode says when binding and
+// faithful mode when running; more than enough do no harm (C20).
+static orion_status sim_bind_other(orion_executable *base, const orion_io *io, const orion_layout *given,
+                                   orion_error *err) {
+  const orion_sim_rules *rules = &((orion_sim_device *)base->device)->rules;
+  char want[160], got[160];
+  orion_layout_text(&io->layout, want, sizeof want);
+  orion_layout_text(given, got, sizeof got);
+  if (!rules->target || rules->mode == ORION_SIM_NUMBERS) {
+    return ORION_FAIL(err, ORION_INVALID, "bind '%s': the surface is %s (want %s)", io->name, got, want);
+  }
+  if (rules->mode == ORION_SIM_FAITHFUL) return ORION_OK;
+  orion_status status = orion_sim_rules_refuse(rules, given->bytes < io->layout.bytes ? ORION_RULE_C04 : ORION_RULE_S01, err);
+  orion_error_prefix(err, "bind '%s': the surface is %s (want %s)", io->name, got, want);
+  return status;
 }
 
 const orion_device_vtable orion_device_sim = {
@@ -191,4 +234,6 @@ const orion_device_vtable orion_device_sim = {
     .release = sim_release,
     .run = sim_run,
     .update = sim_update,
+    .bind_other = sim_bind_other,
+    .raw = &orion_sim_raw,
 };

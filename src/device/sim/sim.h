@@ -46,6 +46,7 @@ typedef struct orion_sim_op {
   const struct orion_sim_arith *arith;
   const uint16_t *curve;        // its results for all fp16 numbers, or NULL
   const orion_sim_int8 *int8;   // of a convolution, or NULL
+  uint8_t flaw;                 // orion_sim_flaw: what it does wrongly, as the engine would
   const char *name;             // of the first result, for messages
   orion_sim_arg *args;
   size_t n_args;

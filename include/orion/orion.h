@@ -9,6 +9,7 @@
 #include "orion/program.h"
 #include "orion/sampler.h"
 #include "orion/session.h"
+#include "orion/speculate.h"
 #include "orion/status.h"
 #include "orion/tokenizer.h"
 #include "orion/train.h"

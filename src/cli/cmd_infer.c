@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/text_model.h"
 #include "orion/sampler.h"
+#include "orion/speculate.h"
 
 static const cli_option options[] = {
     CLI_MODEL_OPTIONS,
@@ -21,6 +22,7 @@ static const cli_option options[] = {
     {"repeat-penalty", 0, CLI_NUMBER, "R", "above 1: make recent tokens less likely", false},
     {"seed", 0, CLI_INT, "N", "of the random numbers; default 0", false},
     {"stop", 0, CLI_TEXT, "STR", "end the text before STR", true},
+    {"speculate", 0, CLI_INT, "N", "guess up to N tokens ahead from the text itself; default 0: none", false},
     {"ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", false},
     {0},
 };
@@ -29,6 +31,7 @@ typedef struct generation {
   const cli_args *a;
   text_model m;
   orion_sampler *sampler;
+  orion_speculator *speculator;  // NULL: none asked for
   orion_token_decoder *decoder;
   orion_strbuf text;          // generated so far
   size_t printed;             // bytes of it on stdout
@@ -150,16 +153,26 @@ static orion_status start_text(generation *g, orion_error *err) {
   return ORION_OK;
 }
 
+// The session, or the speculator before it.
+static orion_status feed(generation *g, const int32_t *tokens, size_t n, orion_error *err) {
+  return g->speculator ? orion_speculator_feed(g->speculator, tokens, n, err)
+                       : orion_session_feed(g->m.session, tokens, n, err);
+}
+
+static const float *logits(const generation *g) {
+  return g->speculator ? orion_speculator_logits(g->speculator) : orion_session_logits(g->m.session);
+}
+
 static orion_status generate(generation *g, int64_t max_new, orion_error *err) {
   double start = orion_now();
-  ORION_TRY(orion_session_feed(g->m.session, g->tokens, g->n_prompt, err));
+  ORION_TRY(feed(g, g->tokens, g->n_prompt, err));
   g->prefill_ms = 1e3 * (orion_now() - start);
   for (size_t i = 0; i < g->n_prompt; i++) orion_sampler_accept(g->sampler, g->tokens[i]);
   start = orion_now();
   int64_t room = orion_session_context(g->m.session) - (int64_t)g->n_prompt + 1;
   for (int64_t i = 0; i < max_new && i < room && !g->stopped; i++) {
     int32_t token;
-    ORION_TRY(orion_sampler_choose(g->sampler, orion_session_logits(g->m.session), &token, err));
+    ORION_TRY(orion_sampler_choose(g->sampler, logits(g), &token, err));
     if (is_end(g, token) && !cli_flag(g->a, "ignore-eos")) {
       g->stopped = true;
       break;
@@ -168,7 +181,7 @@ static orion_status generate(generation *g, int64_t max_new, orion_error *err) {
     ORION_TRY(append(g, &token, 1, err));
     ORION_TRY(add_text(g, token, err));
     if (i + 1 == max_new || i + 1 == room || g->stopped) break;  // nobody will ask for the next logits
-    ORION_TRY(orion_session_feed(g->m.session, &token, 1, err));
+    ORION_TRY(feed(g, &token, 1, err));
     g->decoded++;
   }
   g->decode_ms = 1e3 * (orion_now() - start);
@@ -199,13 +212,20 @@ static void print_summary(generation *g) {
   snprintf(name, sizeof name, "%s:%s", device.name, device.family);
   orion_session_info info;
   orion_session_describe(g->m.session, &info);
-  cli_print_json(json_pack(
+  json_t *summary = json_pack(
       "{s:o, s:o, s:I, s:f, s:f, s:f, s:f, s:f, s:s, s:s, s:I, s:I, s:f}", "text", text_json(&g->text), "tokens", tokens,
       "prompt_tokens", (json_int_t)g->n_prompt, "load_ms", g->m.load_ms, "prefill_ms", g->prefill_ms, "decode_ms",
       g->decode_ms, "prefill_tok_s", g->prefill_ms > 0 ? 1e3 * (double)g->n_prompt / g->prefill_ms : 0.0, "decode_tok_s",
       g->decode_ms > 0 ? 1e3 * (double)g->decoded / g->decode_ms : 0.0, "device", name, "target", info.target,
       "runs_per_token", (json_int_t)info.decode_runs, "weight_bytes", (json_int_t)info.weight_bytes, "rss_mb",
-      orion_peak_rss_mb()));
+      orion_peak_rss_mb());
+  if (g->speculator) {
+    orion_speculator_info s;
+    orion_speculator_describe(g->speculator, &s);
+    json_object_set_new(summary, "guessed", json_integer((json_int_t)s.guessed));
+    json_object_set_new(summary, "accepted", json_integer((json_int_t)s.accepted));
+  }
+  cli_print_json(summary);
 }
 
 static orion_status make_sampler(generation *g, orion_error *err) {
@@ -227,10 +247,15 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (sources != 1) return CLI_USAGE(err, "infer: give one of -p TEXT, -f FILE and --tokens IDS");
   int64_t max_new = cli_int(a, "new", 128);
   if (max_new < 0) return CLI_USAGE(err, "-n: %lld is negative", (long long)max_new);
+  int64_t guesses = cli_int(a, "speculate", 0);
+  if (guesses < 0 || guesses > ORION_SPECULATE_MOST) {
+    return CLI_USAGE(err, "--speculate: %lld (want 0 to %d)", (long long)guesses, ORION_SPECULATE_MOST);
+  }
   generation g = {.a = a};
   orion_strbuf_init(&g.text, NULL);
   orion_status status = text_model_open(a, !cli_flag(a, "tokens"), &g.m, err);
   if (status == ORION_OK) status = make_sampler(&g, err);
+  if (status == ORION_OK && guesses) status = orion_speculator_create(g.m.session, (int)guesses, &g.speculator, err);
   if (status == ORION_OK) status = read_prompt(&g, err);
   if (status == ORION_OK) status = start_text(&g, err);
   if (status == ORION_OK) status = generate(&g, max_new, err);
@@ -250,6 +275,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   }
   orion_token_decoder_destroy(g.decoder);
   orion_sampler_destroy(g.sampler);
+  orion_speculator_destroy(g.speculator);
   orion_strbuf_deinit(&g.text);
   orion_free(NULL, g.tokens, g.cap, sizeof *g.tokens);
   text_model_close(&g.m);

@@ -2,7 +2,7 @@
 //
 //   step     T positions at once (1 on cpu, the target's smallest width on the engine) that see the cache: decoding, and
 //            the rest of a prompt that no bucket holds
-//   extend   the same with more positions (cpu only), for later parts of long prompts
+//   extend   the same with more positions (cpu only): drafts to be verified, later parts of long prompts
 //   prefill  T = 8..1024 positions from the start of the text, without a cache; none wider than the context
 //   head     final norm and classifier for T positions
 //
@@ -24,7 +24,7 @@
 #define MASKED (-1e4f)
 #define MAX_BUCKETS 16
 #define LARGEST_BUCKET 1024
-#define EXTEND_TOKENS 32     // of the programs for later parts of prompts, and of the head that gives all logits
+#define MAX_WIDTHS 4         // of the programs for some tokens at once, body and head
 
 typedef struct program {        // one compiled width of the body
   orion_runner *runner;         // NULL until needed
@@ -46,10 +46,11 @@ struct orion_session {
   char *passes;
   int64_t context, cache_rows;  // cache_rows: context rounded up to the target's width
   int64_t position, masked_to;  // tokens fed; mask entries [0, masked_to) are open
-  program step, extend;
+  program step, extend[MAX_WIDTHS];
   program prefill[MAX_BUCKETS];
   size_t n_prefill;
-  program head, wide_head;      // only runner, tokens; x is the head's y, y its logits
+  program head, wide_head[MAX_WIDTHS];  // only runner, tokens; x is the head's y, y its logits
+  size_t n_widths;              // of extend and wide_head, narrowest first
   orion_tensor **k_cache, **v_cache;
   float *row, *half_cos, *half_sin, *logits;
   orion_mixes mixes;
@@ -157,6 +158,23 @@ static void choose_buckets(orion_session *s) {
   }
 }
 
+// Some tokens at once cost less in a program that is not much wider. The engine's step is wide enough already: 0 widths.
+static void choose_widths(orion_session *s) {
+  for (int64_t t = 4; !s->target->ane && s->n_widths < MAX_WIDTHS; t *= 2) {
+    int64_t tokens = width_within(s, t);
+    s->extend[s->n_widths].tokens = s->wide_head[s->n_widths].tokens = tokens;
+    s->n_widths++;
+    if (tokens < t) break;
+  }
+}
+
+// The narrowest of these programs that takes n tokens, else the widest.
+static program *width_for(const orion_session *s, program *of, size_t n) {
+  size_t w = 0;
+  while (w + 1 < s->n_widths && of[w].tokens < (int64_t)n) w++;
+  return &of[w];
+}
+
 // What the device runs best: the programs of the chip family that it stands for, else those for cpu.
 static const char *default_target(const orion_session *s) {
   orion_device_info info;
@@ -240,6 +258,7 @@ orion_status orion_session_create(orion_model *model, orion_device *device, cons
   }
   orion_tensor_fill(s->step.mask, 0, 0, s->cache_rows, MASKED);
   choose_buckets(s);
+  choose_widths(s);
   *out = s;
   return ORION_OK;
 }
@@ -247,9 +266,11 @@ orion_status orion_session_create(orion_model *model, orion_device *device, cons
 void orion_session_destroy(orion_session *s) {
   if (!s) return;
   for (size_t i = 0; i < s->n_prefill; i++) orion_runner_destroy(s->prefill[i].runner);
-  orion_runner_destroy(s->wide_head.runner);
+  for (size_t i = 0; i < s->n_widths; i++) {
+    orion_runner_destroy(s->wide_head[i].runner);
+    orion_runner_destroy(s->extend[i].runner);
+  }
   orion_runner_destroy(s->head.runner);
-  orion_runner_destroy(s->extend.runner);
   orion_runner_destroy(s->step.runner);  // last: the others share its tensors
   orion_arena_deinit(&s->arena);
   orion_free(s->allocator, s, 1, sizeof *s);
@@ -355,8 +376,8 @@ static orion_status choose_program(orion_session *s, size_t n, program **out, in
     p = &s->prefill[b];
     ORION_TRY(ensure_body(s, p, p->tokens, false, err));
   } else if (n > (size_t)s->step.tokens && !s->target->ane) {
-    p = &s->extend;
-    ORION_TRY(ensure_body(s, p, width_within(s, EXTEND_TOKENS), true, err));
+    p = width_for(s, s->extend, n);
+    ORION_TRY(ensure_body(s, p, p->tokens, true, err));
   }
   *out = p;
   *out_n = (int64_t)n < p->tokens ? (int64_t)n : p->tokens;
@@ -436,19 +457,24 @@ typedef struct each_logits {
   void *ctx;
 } each_logits;
 
+// The head for n rows, compiled.
+static orion_status choose_head(orion_session *s, int64_t n, program **out, orion_error *err) {
+  program *head = n <= s->head.tokens || s->n_widths == 0 ? &s->head : width_for(s, s->wide_head, (size_t)n);
+  *out = head;
+  if (head->runner) return ORION_OK;
+  orion_status status = compile_head(s, head, head->tokens, err);
+  if (status != ORION_OK) {
+    orion_runner_destroy(head->runner);
+    *head = (program){.tokens = head->tokens};
+  }
+  return status;
+}
+
 static orion_status after_feed_all(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
                                    orion_error *err) {
   each_logits *each = ctx;
-  int64_t width = width_within(s, EXTEND_TOKENS);
-  program *head = s->head.tokens == width ? &s->head : &s->wide_head;
-  if (!head->runner) {
-    orion_status status = compile_head(s, head, width, err);
-    if (status != ORION_OK) {
-      orion_runner_destroy(head->runner);
-      *head = (program){0};
-      return status;
-    }
-  }
+  program *head;
+  ORION_TRY(choose_head(s, n, &head, err));
   for (int64_t row = 0; row < n; row += head->tokens) {
     int64_t m = n - row < head->tokens ? n - row : head->tokens;
     bool shared = p->y->surface == head->x->surface;

@@ -144,11 +144,14 @@ static orion_value_id cache_input(graph *g, const char *stem, int layer) {
   return cast(g, stem, x, g->spec->cache, g->spec->compute);
 }
 
-static void cache_output(graph *g, const char *stem, orion_value_id x, int layer) {
+// New keys and values as the cache will hold them, which is also how this token sees them: a text gives the same result
+// whichever of its tokens go together.
+static orion_value_id cache_output(graph *g, const char *stem, orion_value_id x, int layer) {
   char name[32];
   snprintf(name, sizeof name, "%s_%d", stem, layer);
-  x = cast(g, name, x, g->spec->compute, g->spec->cache);
-  orion_build_output(&g->b, x, name);
+  orion_value_id stored = cast(g, name, x, g->spec->compute, g->spec->cache);
+  orion_build_output(&g->b, stored, name);
+  return cast(g, stem, stored, g->spec->cache, g->spec->compute);
 }
 
 static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_weights *w, int layer) {
@@ -166,6 +169,10 @@ static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_we
   orion_ref heads = orion_build_int(b, "heads", c->heads), kv_heads = orion_build_int(b, "kv_heads", c->kv_heads);
   orion_ref scale = orion_build_float(b, "scale", g->spec->compute, 1 / sqrt((double)c->head_dim));
   orion_ref batch = g->batch > 1 ? orion_build_int(b, "batch", g->batch) : ORION_NONE;
+  if (!g->training) {
+    k = cache_output(g, "k", k, layer);
+    v = cache_output(g, "v", v, layer);
+  }
   orion_value_id old_k = ORION_NONE, old_v = ORION_NONE;
   if (g->spec->past) {
     old_k = cache_input(g, "k_cache", layer);
@@ -174,10 +181,6 @@ static orion_value_id attention(graph *g, orion_value_id x, const orion_layer_we
   orion_value_id y = ORION_BUILD(b, "attention", ORION_OP_orion_attention, {"q", q}, {"k", k}, {"v", v},
                                  {"k_cache", old_k}, {"v_cache", old_v}, {"mask", g->mask}, {"heads", heads},
                                  {"kv_heads", kv_heads}, {"scale", scale}, {"batch", batch});
-  if (!g->training) {
-    cache_output(g, "k", k, layer);
-    cache_output(g, "v", v, layer);
-  }
   return projection(g, "o", y, WEIGHT(w, wo), WEIGHT(w, bo), ORION_PROJECTION_O, layer);
 }
 

@@ -54,6 +54,17 @@ def stop_case():
         expect(generated("--stop", tail.decode() + "zzz") == text, "what was held back at the end is printed")
 
 
+def speculation_case():
+    plain = as_json(*SAMPLED, "--repeat-penalty", "1")
+    for guesses in (1, 3, 31):
+        fast = as_json(*SAMPLED, "--repeat-penalty", "1", "--speculate", guesses)
+        expect(fast["tokens"] == plain["tokens"], f"--speculate {guesses} gives another text")
+    greedy = ["infer", "-m", MODEL, "-p", PROMPT * 3, "-n", "60", "--ignore-eos"]
+    fast = as_json(*greedy, "--speculate", "7")
+    expect(fast["tokens"] == as_json(*greedy)["tokens"], "--speculate 7 gives another greedy text")
+    expect(fast["accepted"] <= fast["guessed"], f"{fast['accepted']} of {fast['guessed']} guesses")
+
+
 def seed_case():
     expect(generated() == generated(), "the same seed gives another text")
     expect(generated() != generated(seed=8), "another seed gives the same text")

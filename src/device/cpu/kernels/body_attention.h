@@ -1,10 +1,14 @@
 // Attention of one head: keys are read block by block with a running maximum and sum per row (the "online" softmax),
 // so no more than a 64 x 64 block of scores exists. When a block raises a row's maximum, what the row has gathered is
 // scaled down by exp(old - new). Include after body_product.h.
+//
+// Blocks are counted over both segments together, and up to FEW_ROWS rows take their scores the same way. So a token's
+// bits do not depend on how many tokens go with it, nor on which of the keys are in the cache yet; hidden keys weigh 0
+// and add nothing.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_ATTENTION_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_ATTENTION_H
 
-enum { ATTENTION_ROWS = 64, ATTENTION_KEYS = 64, ATTENTION_DEPTH = 64, FEW_ROWS = 4 };
+enum { ATTENTION_ROWS = 64, ATTENTION_KEYS = 64, ATTENTION_DEPTH = 64, FEW_ROWS = 32 };
 
 typedef struct attention_state {
   float max[ATTENTION_ROWS], sum[ATTENTION_ROWS];
@@ -12,30 +16,51 @@ typedef struct attention_state {
   _Alignas(64) float packed[ATTENTION_DEPTH * ATTENTION_KEYS];  // keys as panels; then a ragged panel of values
 } attention_state;
 
-INLINE float dot_as(orion_kernel_type type, const float *q, const void *key, size_t n) {
-  v16 s0 = v16_zero(), s1 = s0;
+// out[r] = q[r] . key for R rows, which read the key once.
+INLINE void dots(const int R, orion_kernel_type type, const float *q, size_t stride, const void *key, size_t n,
+                 float *out) {
+  v16 even[4], odd[4];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) even[r] = odd[r] = v16_zero();
   size_t e = 0;
   for (; e + 32 <= n; e += 32) {
-    s0 = v16_fma(v16_load(q + e), v16_load_as(type, key, e), s0);
-    s1 = v16_fma(v16_load(q + e + 16), v16_load_as(type, key, e + 16), s1);
+    v16 k0 = v16_load_as(type, key, e), k1 = v16_load_as(type, key, e + 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      even[r] = v16_fma(v16_load(q + (size_t)r * stride + e), k0, even[r]);
+      odd[r] = v16_fma(v16_load(q + (size_t)r * stride + e + 16), k1, odd[r]);
+    }
   }
-  for (; e + 16 <= n; e += 16) s0 = v16_fma(v16_load(q + e), v16_load_as(type, key, e), s0);
-  if (e < n) s1 = v16_fma(v16_load_n(q + e, n - e), v16_load_as_n(type, key, e, n - e), s1);
-  return v16_sum(v16_add(s0, s1));
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) {
+    const float *row = q + (size_t)r * stride;
+    size_t i = e;
+    if (i + 16 <= n) {
+      even[r] = v16_fma(v16_load(row + i), v16_load_as(type, key, i), even[r]);
+      i += 16;
+    }
+    if (i < n) odd[r] = v16_fma(v16_load_n(row + i, n - i), v16_load_as_n(type, key, i, n - i), odd[r]);
+    out[(size_t)r * ATTENTION_KEYS] = v16_sum(v16_add(even[r], odd[r]));
+  }
+}
+INLINE void dots_rows(orion_kernel_type type, const float *q, size_t stride, size_t rows, const void *key, size_t n,
+                      float *out) {
+  size_t r = 0;
+  for (; r + 4 <= rows; r += 4) dots(4, type, q + r * stride, stride, key, n, out + r * ATTENTION_KEYS);
+  for (; r < rows; r++) dots(1, type, q + r * stride, stride, key, n, out + r * ATTENTION_KEYS);
 }
 
-// score[r][s] = q[r] . k[s]
+// score[r][s] = q[r] . k[s0 + s], for `keys` keys of a segment
 static void attention_scores(attention_state *st, const orion_attention *a, const orion_attention_segment *g, size_t r0,
-                             size_t rows, size_t s0, size_t keys) {
+                             size_t rows, size_t s0, size_t keys, float *score) {
   const float *q = a->q + r0 * a->q_stride;
-  if (rows < FEW_ROWS) {
-    for (size_t r = 0; r < rows; r++) {
-      const float *row = q + r * a->q_stride;
-      float *score = st->score + r * ATTENTION_KEYS;
-      for (size_t s = 0; s < keys; s++) {
-        const void *key = element_at(g->type, g->k, (s0 + s) * g->k_stride);
-        score[s] = g->type == ORION_KERNEL_F32 ? dot_as(ORION_KERNEL_F32, row, key, a->key_size)
-                                               : dot_as(ORION_KERNEL_F16, row, key, a->key_size);
+  if (rows <= FEW_ROWS) {
+    for (size_t s = 0; s < keys; s++) {
+      const void *key = element_at(g->type, g->k, (s0 + s) * g->k_stride);
+      if (g->type == ORION_KERNEL_F32) {
+        dots_rows(ORION_KERNEL_F32, q, a->q_stride, rows, key, a->key_size, score + s);
+      } else {
+        dots_rows(ORION_KERNEL_F16, q, a->q_stride, rows, key, a->key_size, score + s);
       }
     }
     return;
@@ -48,19 +73,25 @@ static void attention_scores(attention_state *st, const orion_attention *a, cons
       const void *key = element_at(g->type, g->k, (s0 + s) * g->k_stride + e);
       widen_panel(panel, g->type, key, g->k_stride, 1, lanes, depth);
       tile_in in = {q + e, a->q_stride, 1, panel, 0, 16};
-      tile_out out = {st->score + s, ATTENTION_KEYS, lanes, NULL, e > 0};
+      tile_out out = {score + s, ATTENTION_KEYS, lanes, NULL, e > 0};
       product_block(rows, &in, depth, &out);
     }
   }
 }
 
-// Turns scores into weights exp(score - max) and brings max, sum and the rows of out up to date.
-static void attention_weights(attention_state *st, const orion_attention *a, const orion_attention_segment *g,
-                              size_t r0, size_t rows, size_t s0, size_t keys) {
-  for (size_t r = 0; r < rows; r++) {
-    float *score = st->score + r * ATTENTION_KEYS;
+// Scales the scores of a part of a block and hides what the mask hides.
+static void attention_mask(const orion_attention *a, const orion_attention_segment *g, size_t r0, size_t rows, size_t s0,
+                           size_t keys, float *score) {
+  for (size_t r = 0; r < rows; r++, score += ATTENTION_KEYS) {
     map_mul_scalar(score, score, NULL, keys, a->scale, 0.0f);
     if (g->mask) map_add(score, score, g->mask + (r0 + r) * g->mask_stride + s0, keys, 0.0f, 0.0f);
+  }
+}
+
+// Turns scores into weights exp(score - max) and brings max, sum and the rows of out up to date.
+static void attention_weights(attention_state *st, const orion_attention *a, size_t r0, size_t rows, size_t keys) {
+  for (size_t r = 0; r < rows; r++) {
+    float *score = st->score + r * ATTENTION_KEYS;
     float largest = reduce_max(score, keys), old = st->max[r];
     float now = old > largest || old != old ? old : largest;
     float from = now == -INFINITY ? 0.0f : now;  // all masked so far: -inf - 0 keeps the weights at 0
@@ -77,12 +108,12 @@ static void attention_weights(attention_state *st, const orion_attention *a, con
   }
 }
 
-// out[r] += sum_s weight[r][s] v[s]
+// out[r] += sum_s weight[r][s] v[s0 + s], for `keys` keys of a segment
 static void attention_values(attention_state *st, const orion_attention *a, const orion_attention_segment *g, size_t r0,
-                             size_t rows, size_t s0, size_t keys) {
+                             size_t rows, size_t s0, size_t keys, const float *weights) {
   size_t whole = a->value_size / 16 * 16, ragged = a->value_size - whole;
   const void *v = element_at(g->type, g->v, s0 * g->v_stride);
-  tile_in in = {st->score, ATTENTION_KEYS, 1, v, 16, g->v_stride};
+  tile_in in = {weights, ATTENTION_KEYS, 1, v, 16, g->v_stride};
   tile_out out = {a->out + r0 * a->out_stride, a->out_stride, 16, NULL, true};
   if (rows <= 2 * TILE_ROWS) {
     if (g->type == ORION_KERNEL_F32) product_few(rows, whole, ORION_KERNEL_F32, &in, keys, &out);
@@ -115,8 +146,33 @@ static bool attention_hidden(const orion_attention_segment *g, size_t r0, size_t
   return true;
 }
 
+// Keys [s, s + keys) of both segments together.
+static void attention_block(attention_state *st, const orion_attention *a, size_t r0, size_t rows, size_t s, size_t keys) {
+  const size_t joint = a->segment[0].count;
+  size_t begin[2] = {s, 0}, count[2] = {s >= joint ? 0 : joint - s < keys ? joint - s : keys, 0};
+  begin[1] = s + count[0] - joint;
+  count[1] = keys - count[0];
+  bool hidden = true;
+  for (int i = 0; i < 2 && hidden; i++) {
+    hidden = !count[i] || attention_hidden(&a->segment[i], r0, rows, begin[i], count[i]);
+  }
+  if (hidden) return;
+  for (int i = 0; i < 2; i++) {
+    if (!count[i]) continue;
+    float *score = st->score + (i ? count[0] : 0);
+    attention_scores(st, a, &a->segment[i], r0, rows, begin[i], count[i], score);
+    attention_mask(a, &a->segment[i], r0, rows, begin[i], count[i], score);
+  }
+  attention_weights(st, a, r0, rows, keys);
+  for (int i = 0; i < 2; i++) {
+    if (!count[i]) continue;
+    attention_values(st, a, &a->segment[i], r0, rows, begin[i], count[i], st->score + (i ? count[0] : 0));
+  }
+}
+
 static void attention(const orion_attention *a) {
   attention_state st;
+  const size_t total = a->segment[0].count + a->segment[1].count;
   for (size_t r0 = 0; r0 < a->rows; r0 += ATTENTION_ROWS) {
     size_t rows = a->rows - r0 < ATTENTION_ROWS ? a->rows - r0 : ATTENTION_ROWS;
     for (size_t r = 0; r < rows; r++) {
@@ -124,15 +180,9 @@ static void attention(const orion_attention *a) {
       st.sum[r] = 0.0f;
       map_fill(a->out + (r0 + r) * a->out_stride, NULL, NULL, a->value_size, 0.0f, 0.0f);
     }
-    for (int i = 0; i < 2; i++) {
-      const orion_attention_segment *g = &a->segment[i];
-      for (size_t s = 0; s < g->count; s += ATTENTION_KEYS) {
-        size_t keys = g->count - s < ATTENTION_KEYS ? g->count - s : ATTENTION_KEYS;
-        if (attention_hidden(g, r0, rows, s, keys)) continue;
-        attention_scores(&st, a, g, r0, rows, s, keys);
-        attention_weights(&st, a, g, r0, rows, s, keys);
-        attention_values(&st, a, g, r0, rows, s, keys);
-      }
+    for (size_t s = 0; s < total; s += ATTENTION_KEYS) {
+      size_t keys = total - s < ATTENTION_KEYS ? total - s : ATTENTION_KEYS;
+      attention_block(&st, a, r0, rows, s, keys);
     }
     for (size_t r = 0; r < rows; r++) {
       float *out = a->out + (r0 + r) * a->out_stride;

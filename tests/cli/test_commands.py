@@ -105,6 +105,7 @@ suite.ok("infer: -n 0 prints the prompt alone", ["infer", "-m", MODEL, "-p", PRO
 suite.json("infer: -n 0 generates nothing", ["infer", "-m", MODEL, "-p", PROMPT, "-n", "0", "--json"],
            check=lambda v: expect(v["tokens"] == [] and v["text"] == "", f"{v}"))
 suite.case("infer: stop texts, also over the borders of tokens", stop_case)
+suite.case("infer: speculation does not change the text", speculation_case)
 suite.case("infer: the seed decides the text", seed_case)
 suite.case("infer: text, file, standard input and ids say the same", prompt_sources)
 suite.case("infer: the end of the context ends the text with a warning", context_case)

@@ -34,6 +34,11 @@ if [ "$what" != build ]; then
   need_lib ompi-c libopenmpi-dev open-mpi  # training by several processes
   need "command -v mpirun" openmpi-bin open-mpi
 fi
+if [ "$what" = test ] && [ "$system" != Darwin ]; then  # the bridge to the Neural Engine on its own processor
+  need "command -v clang" clang ""
+  need "command -v aarch64-linux-gnu-gcc" "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ""
+  need "command -v qemu-aarch64" qemu-user ""
+fi
 if [ "$what" = fuzz ]; then
   fuzzes="echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | ${CLANG:-clang} -x c -fsanitize=fuzzer -o /dev/null -"
   need "$fuzzes" "clang libclang-rt-dev" llvm

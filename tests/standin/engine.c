@@ -2,6 +2,8 @@
 // blob file its very bytes) in the directory, and a copy in the daemon's own cache, under the program's identity.
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "base/file.h"

@@ -196,7 +196,7 @@ static orion_status make_request(orion_ane_device *d, orion_ane_executable *e, o
                                  void **out, orion_error *err) {
   const orion_ane_system *s = &d->system;
   side inputs = {.n = 0}, outputs = {.n = 0};
-  bool ok = fill_side(d, e, surfaces, ORION_INPUT, &inputs) & fill_side(d, e, surfaces, ORION_OUTPUT, &outputs);
+  bool ok = fill_side(d, e, surfaces, ORION_INPUT, &inputs) && fill_side(d, e, surfaces, ORION_OUTPUT, &outputs);
   orion_cf arrays[4] = {0}, procedure = orion_cf_integer(s, e->procedure);
   if (ok) {
     arrays[0] = orion_cf_array(s, inputs.objects, inputs.n);

@@ -1,0 +1,20 @@
+// The devices of the small library that cross.sh builds for another processor: those that need no kernels.
+#include <string.h>
+
+#include "device/registry.h"
+
+static const orion_device_vtable *const devices[] = {&orion_device_sim, &orion_device_ane, &orion_device_null};
+static const char *const names[] = {"sim", "ane", "null", NULL};
+
+const char *const *orion_device_names(void) { return names; }
+
+const orion_device_vtable *orion_device_find(const char *name) {
+  for (size_t i = 0; name && i < sizeof devices / sizeof *devices; i++) {
+    if (strcmp(devices[i]->name, name) == 0) return devices[i];
+  }
+  return NULL;
+}
+
+orion_status orion_device_open_auto(int threads, const orion_allocator *a, orion_device **out, orion_error *err) {
+  return ORION_FAIL(err, ORION_UNSUPPORTED, "no device is chosen by itself here");
+}

@@ -1,0 +1,7 @@
+#ifndef DARWIN_FCNTL_H
+#define DARWIN_FCNTL_H
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_CLOEXEC 0x1000000
+int open(const char *, int, ...);
+#endif

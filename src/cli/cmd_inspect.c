@@ -1,4 +1,4 @@
-// orion inspect: what is in a file: a model, a run of training, a MIL text, a blob file, safetensors, a tokenizer.
+// orion inspect: what is in a file: a model, an adapter, a run of training, a MIL text, a blob file, safetensors, a tokenizer.
 #include <stdio.h>
 #include <string.h>
 
@@ -7,6 +7,7 @@
 #include "mil/bind.h"
 #include "mil/blob.h"
 #include "model/model.h"
+#include "model/peft_config.h"
 #include "model/safetensors.h"
 #include "orion/tokenizer.h"
 #include "train/checkpoint.h"
@@ -181,6 +182,42 @@ static orion_status inspect_tokenizer(const char *path, json_t **out, orion_erro
   return ORION_OK;
 }
 
+// A PEFT directory, without the model that it is for: its settings, and its tensors counted.
+static orion_status inspect_adapter(const char *path, json_t **out, orion_error *err) {
+  char config[4096], tensors[4096], *text;
+  size_t n;
+  uint64_t parameters = 0;
+  snprintf(config, sizeof config, "%s/adapter_config.json", path);
+  snprintf(tensors, sizeof tensors, "%s/adapter_model.safetensors", path);
+  ORION_TRY(orion_file_read(NULL, config, (size_t)1 << 20, &text, &n, err));
+  orion_peft_config peft;
+  orion_status status = orion_peft_config_read(text, n, config, &peft, err);
+  orion_free(NULL, text, n + 1, 1);
+  if (status != ORION_OK) return status;
+  orion_safetensors *s;
+  status = orion_safetensors_open(NULL, tensors, &s, err);
+  if (status == ORION_OK) {
+    for (size_t i = 0; i < s->n_tensors; i++) {
+      uint64_t elements = 1;
+      for (int k = 0; k < s->tensors[i].rank; k++) elements *= (uint64_t)s->tensors[i].dims[k];
+      parameters += elements;
+    }
+    char targets[256] = "";
+    json_t *list = json_object_get(peft.root, "target_modules"), *item;
+    size_t i, at = 0;
+    json_array_foreach(list, i, item) {
+      const char *name = json_string_value(item);
+      if (name && at < sizeof targets) at += (size_t)snprintf(targets + at, sizeof targets - at, "%s%s", i ? "," : "", name);
+    }
+    *out = json_pack("{s:s, s:I, s:f, s:b, s:s, s:I, s:I, s:I}", "kind", "adapter", "rank", (json_int_t)peft.rank, "alpha",
+                     peft.alpha, "rslora", peft.rslora, "targets", targets, "parameters", (json_int_t)parameters, "modules",
+                     (json_int_t)(s->n_tensors / 2), "file_bytes", (json_int_t)s->size);
+    orion_safetensors_close(s);
+  }
+  orion_peft_config_free(&peft);
+  return status;
+}
+
 // ---- runs and checkpoints --------------------------------------------------------------------------------------------
 
 static orion_status write_curve(const orion_curve *c, const char *title, const char *path, orion_error *err) {
@@ -279,6 +316,10 @@ static orion_status inspect(const char *path, const char *svg, json_t **out, ori
     ORION_TRY(inspect_model(path, out, err));
     return has_file(path, "state.json") ? add_state(path, *out, err) : ORION_OK;
   }
+  if (has_file(path, "adapter_config.json")) {
+    ORION_TRY(inspect_adapter(path, out, err));
+    return has_file(path, "state.json") ? add_state(path, *out, err) : ORION_OK;
+  }
   if (ends_with(path, ".json") || ends_with(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
   if (inspect_model(path, out, err) == ORION_OK) return ORION_OK;
   orion_error second = {0};
@@ -312,5 +353,5 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_inspect = {
-    "inspect", "FILE", "Show what is in a model, run, checkpoint, MIL, blob, safetensors or tokenizer file.",
+    "inspect", "FILE", "Show what is in a model, adapter, run, checkpoint, MIL, blob, safetensors or tokenizer file.",
     "orion inspect gpt2/model.safetensors", options, 1, 1, run};

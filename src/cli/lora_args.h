@@ -12,7 +12,10 @@ typedef struct lora_args {
   int64_t rank;                          // of all together
 } lora_args;
 
-orion_status lora_args_open(const cli_args *a, const orion_model *m, lora_args *out, orion_error *err);
+// `option`: "lora", or another that takes the same text.
+orion_status lora_args_open(const cli_args *a, const char *option, const orion_model *m, lora_args *out, orion_error *err);
+// Replaces *m by the model with the adapters of --merge-lora in its weights, one after another.
+orion_status lora_args_merge(const cli_args *a, orion_model **m, orion_error *err);
 void lora_args_close(lora_args *l);
 
 #endif

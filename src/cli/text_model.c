@@ -56,7 +56,7 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
   options.passes = cli_text(a, "passes", NULL);
   orion_status status = orion_model_open(NULL, path, &out->model, err);
   if (status == ORION_OK) status = open_tokenizer(a, need_tokenizer, out, err);
-  if (status == ORION_OK) status = lora_args_open(a, out->model, &out->lora, err);
+  if (status == ORION_OK) status = lora_args_open(a, "lora", out->model, &out->lora, err);
   if (status == ORION_OK) status = cli_open_device(a, &out->device, err);
   if (status == ORION_OK) status = open_session(&options, out, err);
   if (status != ORION_OK) {

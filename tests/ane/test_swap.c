@@ -1,9 +1,8 @@
 // Adapters through the bridge: a thousand swaps compile nothing, load nothing, and each gives what the adapter gives alone.
 #include "orion/adapter.h"
+#include "rig.h"
 #include "support/adapters.h"
 #include "support/models.h"
-
-#include "rig.h"
 
 enum { VOCAB = 97, ADAPTERS = 8, PREFIX = 3, SWAPS = 1000 };
 

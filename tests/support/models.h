@@ -39,9 +39,9 @@ static inline orion_model *test_model(const orion_config *c) {
 }
 
 // Element i of a constant of fp32 that belongs to a random model, to be changed.
-static inline float *test_weight(const orion_data *data, size_t i) {
-  assert_int_equal(data->dtype, ORION_FP32);
-  return (float *)(uintptr_t)data->bytes + i;
+static inline float *test_weight(const orion_data *x, size_t i) {
+  assert_int_equal(x->dtype, ORION_FP32);
+  return (float *)(uintptr_t)x->bytes + i;
 }
 
 #endif

@@ -34,7 +34,9 @@ static orion_status open_all(app *a, const char *path, orion_error *err) {
   orion_session_options_init(&options);
   options.lora_rank = 8;  // slots are compiled in once; what runs in them changes at any time
   ORION_TRY(orion_session_create(a->model, a->device, &options, &a->session, err));
-  return orion_sampler_create(NULL, NULL, info.vocab, &a->sampler, err);  // the likeliest token, always
+  orion_sampler_options greedy;
+  orion_sampler_options_init(&greedy);
+  return orion_sampler_create(NULL, &greedy, info.vocab, &a->sampler, err);
 }
 
 static void close_all(app *a) {

@@ -33,7 +33,7 @@ def adapt():
     expect(len(losses) >= 2 and losses[-1] < losses[0], f"losses {losses}")
     expect(lines["before"] == lines["without"], "without the adapter the text is another")
     expect(lines["after"] != lines["before"], "the adapter changes nothing")
-    expect(os.path.exists(suite.path("run", "step-00000012", "adapter_config.json")), "no PEFT directory")
+    expect(os.path.exists(suite.path("run/step-00000012/adapter_config.json")), "no PEFT directory")
 
 
 suite.case("adapt trains an adapter and writes with it", adapt)

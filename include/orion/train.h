@@ -101,6 +101,10 @@ ORION_API orion_status orion_trainer_save(orion_trainer *t, const char *run, int
 /// Writes run/best-N if the last evaluation's loss is the smallest of the run and removes the previous best.
 ORION_API orion_status orion_trainer_save_best(orion_trainer *t, const char *run, bool *out_saved, orion_error *err);
 
+/// Weights are updated by recompiling, and this process may not compile another update: save, and resume in a new process.
+/// A step would fail.
+ORION_API bool orion_trainer_spent(const orion_trainer *t);
+
 typedef struct orion_train_info {
   int64_t step;                ///< made so far
   uint64_t parameters, tokens, windows;  ///< of the model; seen; in an epoch

@@ -46,6 +46,7 @@ static const cli_option options[] = {
     {"log", 0, CLI_TEXT, "FILE", "log of JSON lines; default: log.jsonl in --out", false},
     {"seed", 0, CLI_INT, "N", "of random weights and of the order of data; default 1", false},
     {"token-width", 0, CLI_INT, "N", "bytes of an id in *.bin: 2 or 4; default by vocabulary", false},
+    {"again", 0, CLI_FLAG, NULL, "given by a run that starts itself anew: without remarks at the start", false},
     {"documents", 0, CLI_FLAG, NULL, "windows begin where documents do", false},
     {"lora-rank", 0, CLI_INT, "R", "train an adapter of this rank; the model stays as it is", false},
     {"lora-alpha", 0, CLI_NUMBER, "X", "its scale times its rank; default twice the rank", false},
@@ -70,8 +71,9 @@ typedef struct run_state {
   orion_device *device;
   orion_trainer *trainer;
   orion_train_log *log;
-  int64_t eval_every, save_every, keep;
+  int64_t eval_every, save_every, keep, saved_step;
   bool stops;                // a signal came, to one of the processes
+  bool spent;                // the process must be replaced: see orion_trainer_spent
   double start, last_eval, last_shown, first_loss;
   orion_train_metrics m;
 } run_state;
@@ -347,7 +349,10 @@ static orion_status after_step(run_state *r, orion_error *err) {
   if (r->log) ORION_TRY(orion_train_log_step(r->log, &r->m, orion_peak_rss_mb(), taken, err));
   bool best;
   if (taken) ORION_TRY(orion_trainer_save_best(r->trainer, r->out, &best, err));
-  if (last || (r->save_every && step % r->save_every == 0)) ORION_TRY(orion_trainer_save(r->trainer, r->out, r->keep, err));
+  if (last || (r->save_every && step % r->save_every == 0)) {
+    ORION_TRY(orion_trainer_save(r->trainer, r->out, r->keep, err));
+    r->saved_step = step;
+  }
   show_progress(r);
   if (r->m.skipped && cli_speaks()) {
     cli_warn("step %lld is skipped: the gradient of %s is not finite at a loss scale of %g", (long long)step,
@@ -360,6 +365,24 @@ static orion_status after_step(run_state *r, orion_error *err) {
     fflush(stdout);
   }
   return ORION_OK;
+}
+
+// What this process may compile is used up: all is saved, and the run goes on in the process's place.
+static orion_status save_spent(run_state *r, orion_error *err) {
+  if (!orion_trainer_spent(r->trainer) || r->m.step >= r->o.steps || r->stops) return ORION_OK;
+  if (orion_comm_size(r->o.comm) > 1) {
+    return ORION_FAIL(err, ORION_LIMIT, "train: step %lld: the process may compile no more programs, and one of several cannot "
+                      "start anew (train with one process, or with --update input)", (long long)r->m.step);
+  }
+  r->spent = true;
+  return r->saved_step == r->m.step ? ORION_OK : orion_trainer_save(r->trainer, r->out, r->keep, err);
+}
+
+static orion_status start_anew(const run_state *r, orion_error *err) {
+  static const char *const without[] = {"config", "model", "resume", "out", "again", "lora", "lora-rank", "lora-alpha",
+                                        "lora-targets", "weights", NULL};
+  const char *const with[] = {"--again", "--resume", r->out, NULL};
+  return cli_restart(r->args, without, with, err);
 }
 
 static orion_status train(run_state *r, orion_error *err) {
@@ -376,7 +399,8 @@ static orion_status train(run_state *r, orion_error *err) {
     ORION_TRY(orion_trainer_step(r->trainer, &r->m, err));
     if (isnan(r->first_loss)) r->first_loss = r->m.loss;
     ORION_TRY(after_step(r, err));
-  } while (r->m.step < r->o.steps && !r->stops);
+    ORION_TRY(save_spent(r, err));
+  } while (r->m.step < r->o.steps && !r->stops && !r->spent);
   if (!r->stops) return ORION_OK;
   return ORION_FAIL(err, ORION_CANCELLED, "train: stopped after step %lld, which is saved (continue with --resume %s)",
                     (long long)r->m.step, r->out);
@@ -407,13 +431,14 @@ static orion_status run(const cli_args *a, orion_error *err) {
   orion_status status = orion_comm_open(&r.o.comm, err);
   if (status == ORION_OK) status = open_all(&r, err);
   if (status == ORION_OK) {
-    if (cli_speaks()) say_notes(&r);
-    say_start(&r);
+    if (cli_speaks() && !cli_flag(a, "again")) say_notes(&r);
+    if (!cli_flag(a, "again")) say_start(&r);
     status = train(&r, err);
   }
   status = orion_comm_agree(r.o.comm, status, err);
-  if (status == ORION_OK && args.json) report(&r);
+  if (status == ORION_OK && args.json && !r.spent) report(&r);
   close_all(&r);
+  if (status == ORION_OK && r.spent) status = start_anew(&r, err);
   return cli_speaks() ? status : ORION_OK;  // the first one says it: mpirun ends all with the first that fails, perhaps unheard
 }
 

@@ -436,4 +436,6 @@ void orion_trainer_describe(const orion_trainer *t, orion_train_info *out) {
   };
 }
 
+bool orion_trainer_spent(const orion_trainer *t) { return orion_updater_spent(t->updater); }
+
 const char *orion_trainer_notes(const orion_trainer *t) { return orion_strbuf_text(&t->notes); }

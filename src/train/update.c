@@ -13,7 +13,8 @@ struct orion_updater {
   orion_step_spec spec;
   orion_update_kind kind;
   orion_step *step;
-  char note[512];
+  int compiles;          // that an update costs
+  char note[768];
 };
 
 static const char *const names[] = {"delta", "input", "recompile"};
@@ -52,6 +53,26 @@ static orion_status choose(orion_updater *u, orion_update_kind first, orion_erro
   return ORION_OK;
 }
 
+static orion_status compile(orion_updater *u, orion_error *err) {
+  orion_device_usage before, after;
+  orion_device_usage_get(u->device, &before);
+  ORION_TRY(orion_step_create(u->params, u->device, u->target, &u->source, &u->spec, &u->step, err));
+  orion_device_usage_get(u->device, &after);
+  u->compiles = after.compiles - before.compiles;
+  return ORION_OK;
+}
+
+// Where processes end for it, it is said.
+static void note_budget(orion_updater *u) {
+  orion_device_usage usage;
+  orion_device_usage_get(u->device, &usage);
+  if (u->kind != ORION_UPDATE_RECOMPILE || usage.max_compiles == 0) return;
+  size_t used = strlen(u->note);
+  snprintf(u->note + used, sizeof u->note - used, "%supdates by recompile: a process may compile %d programs, and each update "
+           "takes %d; in between the run is saved and goes on in a new process", used ? "; " : "", usage.max_compiles,
+           u->compiles);
+}
+
 orion_status orion_updater_create(orion_params *params, orion_device *device, const orion_target *target,
                                   const orion_step_source *source, const orion_step_spec *spec, orion_update_kind first,
                                   orion_updater **out, orion_error *err) {
@@ -62,7 +83,8 @@ orion_status orion_updater_create(orion_params *params, orion_device *device, co
   orion_status status = choose(u, first, err);
   u->spec.weights_as_inputs = u->kind == ORION_UPDATE_INPUT;
   u->spec.constants_change = u->kind == ORION_UPDATE_DELTA;
-  if (status == ORION_OK) status = orion_step_create(params, device, target, &u->source, &u->spec, &u->step, err);
+  if (status == ORION_OK) status = compile(u, err);
+  if (status == ORION_OK) note_budget(u);
   if (status != ORION_OK) {
     orion_updater_destroy(u);
     return status;
@@ -82,12 +104,18 @@ orion_status orion_updater_apply(orion_updater *u, double *out_ms, orion_error *
   if (u->kind == ORION_UPDATE_RECOMPILE) {
     orion_step_destroy(u->step);  // first: its packed constants must not be found again
     u->step = NULL;
-    ORION_TRY(orion_step_create(u->params, u->device, u->target, &u->source, &u->spec, &u->step, err));
+    ORION_TRY(compile(u, err));
   } else {
     ORION_TRY(orion_step_refresh(u->step, err));
   }
   *out_ms = (orion_now() - start) * 1e3;
   return ORION_OK;
+}
+
+bool orion_updater_spent(const orion_updater *u) {
+  orion_device_usage usage;
+  orion_device_usage_get(u->device, &usage);
+  return u->kind == ORION_UPDATE_RECOMPILE && usage.max_compiles > 0 && usage.compiles + u->compiles > usage.max_compiles;
 }
 
 orion_step *orion_updater_step(const orion_updater *u) { return u->step; }

@@ -2,7 +2,8 @@
 //
 //   delta       the device swaps the program's constants in place
 //   input       weights are inputs of the program; masters in fp32 are read where they are
-//   recompile   a new program; the old one is released first
+//   recompile   a new program; the old one is released first. Where a process may compile so many programs and no more, the
+//               caller is told when the next update would not fit (orion_updater_spent), to save and start a new process.
 //
 // None is believed without proof: at the start a small model of the same family goes through the same compiler on the same
 // device, is run, given other weights by the strategy, and run again. Its loss and every gradient must have changed, and
@@ -28,6 +29,8 @@ orion_step *orion_updater_step(const orion_updater *u);
 // After this, runs of the step see the masters as they are now. *out_ms: how long it took.
 orion_status orion_updater_apply(orion_updater *u, double *out_ms, orion_error *err);
 orion_update_kind orion_updater_kind(const orion_updater *u);
+// The next update would compile more programs than this process may still compile.
+bool orion_updater_spent(const orion_updater *u);
 const char *orion_updater_note(const orion_updater *u);  // "" where the first strategy passed
 
 // The proof alone, in the arithmetic of `like`. ORION_OK: it holds. ORION_REFUSED: it does not,

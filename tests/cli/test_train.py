@@ -155,6 +155,24 @@ def strategies_agree():
     expect(weights[0] == weights[1] == weights[2], "the strategies end in different weights")
 
 
+def starts_itself_anew():
+    """A process of this sim compiles so few programs that most updates need a new one."""
+    few = suite.orion_run(train_args("few", "--steps", 12, "--update", "recompile", "--device", "sim:ideal,compiles=14",
+                                     "--eval-data", suite.path("held.txt"), "--eval-every", 5))
+    expect(few.code == 0, few.errors())
+    expect(few.errors().count("\n") == 1 and "a process may compile 14 programs, and each update takes 1" in few.errors(),
+           f"it is said once: {few.errors()}")
+    expect(few.text().count("from step 0") == 1 and "step 12" in few.text(), few.text())
+    whole = suite.orion_run(train_args("whole2", "--steps", 12, "--update", "recompile", "--device", "sim:ideal",
+                                       "--eval-data", suite.path("held.txt"), "--eval-every", 5, "--quiet"))
+    expect(whole.code == 0 and not whole.errors(), whole.errors())
+    expect(read_weights("few", 12) == read_weights("whole2", 12), "other weights than without a limit")
+    log = [[(line["step"], line["loss"], line.get("eval_loss")) for line in read_log(run)] for run in ("few", "whole2")]
+    expect(log[0] == log[1], "other losses than without a limit")
+    saved = [name for name in os.listdir(suite.path("few")) if name.startswith("step-")]
+    expect(len(saved) > 1, f"it never started anew: {saved}")
+
+
 def goes_on_from_a_model():
     result = suite.orion_run(["train", "-m", prepare(), suite.path("train.txt"), "--steps", 2, "--seq", 16, "--out", suite.path("on"),
                               "--json"])
@@ -168,6 +186,9 @@ suite.case("inspect shows a run, its curve and a checkpoint", inspects)
 suite.case("runs that are killed go on to the same bits", killed_runs_go_on)
 suite.case("an interrupt saves and stops", stops_when_asked)
 suite.case("strategies of updating end in the same weights", strategies_agree)
+suite.case("a process that may compile no more is replaced", starts_itself_anew)
+suite.fails("a process that may compile too little for one step",
+            lambda: train_args("least", "--update", "recompile", "--device", "sim:ideal,compiles=5"), 4, "compiles=5 allows no more")
 suite.case("a model is trained on", goes_on_from_a_model)
 suite.fails("another run's directory", lambda: train_args("a"), 2, "holds another run")
 suite.fails("no data", lambda: ["train", "-m", prepare(), "--out", suite.path("x")], 2, "--data")

@@ -254,7 +254,7 @@ static orion_status raw_compile(orion_device *d, const orion_raw_program *p, ori
   *answer = (orion_answer){.rule = ORION_RULES};
   if (!r->target) return ORION_FAIL(err, ORION_UNSUPPORTED, "device sim:ideal: it is no engine (try sim:m4)");
   if (mistaken(r, p, answer)) return ORION_OK;
-  if (orion_sim_rules_play(r, ORION_RULE_C05) && r->compiles >= r->target->compile_budget) {
+  if (orion_sim_rules_budget(r) && r->compiles >= orion_sim_rules_budget(r)) {
     answer_no(answer, ORION_SYMPTOM_COMPILE, ORION_RULE_C05, "ANECCompile() FAILED: the budget of the process is used up");
     return ORION_OK;
   }

@@ -3,6 +3,7 @@
 #include "device/sim/rules.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "device/options.h"
@@ -37,6 +38,16 @@ static orion_status parse_off(const char *text, bool *off, orion_error *err) {
   return ORION_OK;
 }
 
+static orion_status parse_budget(const char *text, int *out, orion_error *err) {
+  char *end;
+  long v = strtol(text, &end, 10);
+  if (*end || v < 1 || v > 1 << 20) {
+    return ORION_FAIL(err, ORION_INVALID, "device sim: compiles=%s (want a number of 1 or more)", text);
+  }
+  *out = (int)v;
+  return ORION_OK;
+}
+
 orion_status orion_sim_rules_parse(const orion_device_options *o, const char *family, orion_sim_rules *out,
                                    orion_error *err) {
   const char *mode = orion_device_option(o, "mode"), *off = orion_device_option(o, "off");
@@ -44,6 +55,8 @@ orion_status orion_sim_rules_parse(const orion_device_options *o, const char *fa
   if (!out->target && (mode || off)) {
     return ORION_FAIL(err, ORION_INVALID, "device sim:%s: it plays no rules (mode and off are for m1 to m6)", family);
   }
+  const char *budget = orion_device_option(o, "compiles");
+  if (budget) ORION_TRY(parse_budget(budget, &out->budget, err));
   if (mode) ORION_TRY(parse_mode(mode, &out->mode, err));
   return off ? parse_off(off, out->off, err) : ORION_OK;
 }
@@ -176,9 +189,16 @@ orion_status orion_sim_rules_refuse(const orion_sim_rules *r, orion_rule_id id, 
                     row->way_out ? "; " : "", row->way_out ? row->way_out : "", row->name);
 }
 
+int orion_sim_rules_budget(const orion_sim_rules *r) {
+  return r->budget ? r->budget : orion_sim_rules_play(r, ORION_RULE_C05) ? r->target->compile_budget : 0;
+}
+
 orion_status orion_sim_rules_compile(orion_sim_rules *r, orion_error *err) {
-  if (orion_sim_rules_play(r, ORION_RULE_C05) && r->compiles >= r->target->compile_budget) {
-    return orion_sim_rules_refuse(r, ORION_RULE_C05, err);
+  const int budget = orion_sim_rules_budget(r);
+  if (budget && r->compiles >= budget) {
+    if (!r->budget) return orion_sim_rules_refuse(r, ORION_RULE_C05, err);
+    return ORION_FAIL(err, ORION_REFUSED, "sim: %d programs are compiled, and compiles=%d allows no more in one process",
+                      r->compiles, budget);
   }
   r->compiles++;
   return ORION_OK;

@@ -18,10 +18,11 @@ typedef struct orion_sim_rules {
   const orion_target *target;   // NULL: the ideal family
   orion_sim_mode mode;
   bool off[ORION_RULES];
+  int budget;                   // of compiles, by the option; 0: by the target
   int compiles, loaded;         // of this device
 } orion_sim_rules;
 
-// Options "mode" and "off"; errors name the rule that is not there.
+// Options "mode", "off" and "compiles" (a budget of so many programs, for any family); errors name the rule that is not there.
 orion_status orion_sim_rules_parse(const orion_device_options *o, const char *family, orion_sim_rules *out,
                                    orion_error *err);
 
@@ -34,6 +35,7 @@ orion_status orion_sim_rules_check(const orion_sim_rules *r, orion_program *p, o
 // ORION_REFUSED with the rule's status, statement, way out and id.
 orion_status orion_sim_rules_refuse(const orion_sim_rules *r, orion_rule_id id, orion_error *err);
 
+int orion_sim_rules_budget(const orion_sim_rules *r);  // compiles of the process; 0: no end
 // Counts a compile, and a load; refused where the budget of the process (here: of the device) or its slots are used up.
 orion_status orion_sim_rules_compile(orion_sim_rules *r, orion_error *err);
 orion_status orion_sim_rules_load(orion_sim_rules *r, orion_error *err);

@@ -24,7 +24,7 @@ static orion_status parse_rows(const orion_device_options *options, const orion_
 
 static orion_status sim_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
-  static const char *const known[] = {"rows", "mode", "off", NULL};
+  static const char *const known[] = {"rows", "mode", "off", "compiles", NULL};
   size_t row_align;
   orion_sim_rules rules;
   ORION_TRY(orion_device_options_check("sim", options, known, err));
@@ -114,6 +114,12 @@ static orion_status sim_supports(orion_device *d, orion_program *p, orion_findin
 }
 
 // ---- compile, run ----
+
+static void sim_usage(const orion_device *device, orion_device_usage *out) {
+  const orion_sim_rules *r = &((const orion_sim_device *)device)->rules;
+  *out = (orion_device_usage){.compiles = r->compiles, .max_compiles = orion_sim_rules_budget(r), .loaded = r->loaded};
+  if (orion_sim_rules_play(r, ORION_RULE_C40)) out->max_loaded = r->target->load_slots;
+}
 
 static void sim_release(orion_executable *base) {
   ((orion_sim_device *)base->device)->rules.loaded--;
@@ -234,6 +240,7 @@ const orion_device_vtable orion_device_sim = {
     .release = sim_release,
     .run = sim_run,
     .update = sim_update,
+    .usage = sim_usage,
     .bind_other = sim_bind_other,
     .raw = &orion_sim_raw,
 };

@@ -9,18 +9,20 @@
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_MATMUL_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_MATMUL_H
 
-enum { MATMUL_ROWS = BLOCK_ROWS, MATMUL_COLS = 512 };
-_Static_assert((MATMUL_ROWS + MATMUL_COLS) * BLOCK_K * sizeof(float) <= ORION_MATMUL_SCRATCH, "scratch");
+// Rows lie a little more than BLOCK_K apart: at equal distances of 1 KB the elements that a tile reads together would come
+// from one bank of the first cache.
+enum { MATMUL_ROWS = BLOCK_ROWS, MATMUL_COLS = 480, PACKED_ROW = BLOCK_K + 2 };
+_Static_assert((MATMUL_ROWS * PACKED_ROW + MATMUL_COLS * BLOCK_K) * sizeof(float) <= ORION_MATMUL_SCRATCH, "scratch");
 
-// dst[r * BLOCK_K + k] = A[r][k]
+// dst[r * PACKED_ROW + k] = A[r][k]
 static void matmul_pack_rows(float *dst, orion_matrix a, size_t rows, size_t depth) {
   if (a.row == 1 && a.col != 1) {
-    transpose_f32(dst, BLOCK_K, a.data, a.col, depth, rows);
+    transpose_f32(dst, PACKED_ROW, a.data, a.col, depth, rows);
     return;
   }
   for (size_t r = 0; r < rows; r++) {
-    if (a.col == 1) memcpy(dst + r * BLOCK_K, a.data + r * a.row, depth * sizeof *dst);
-    else copy_f32(dst + r * BLOCK_K, 1, a.data + r * a.row, a.col, depth);
+    if (a.col == 1) memcpy(dst + r * PACKED_ROW, a.data + r * a.row, depth * sizeof *dst);
+    else copy_f32(dst + r * PACKED_ROW, 1, a.data + r * a.row, a.col, depth);
   }
 }
 
@@ -35,7 +37,7 @@ static void matmul_pack_cols(float *dst, orion_matrix b, size_t n, size_t depth)
 static void matmul_tiles(float *c, size_t c_stride, const float *rows, const float *panel, size_t height, size_t lanes,
                          size_t depth, bool resume) {
   for (size_t r = 0; r < height; r += TILE_ROWS) {
-    tile_in in = {rows + r * BLOCK_K, BLOCK_K, 1, panel, 0, 16};
+    tile_in in = {rows + r * PACKED_ROW, PACKED_ROW, 1, panel, 0, 16};
     tile_out out = {c + r * c_stride, c_stride, lanes, NULL, resume};
     if (height - r >= TILE_ROWS && lanes == 16) tile(TILE_ROWS, 1, ORION_KERNEL_F32, true, &in, depth, &out);
     else tile_f32(height - r < TILE_ROWS ? height - r : TILE_ROWS, &in, depth, &out);
@@ -44,7 +46,7 @@ static void matmul_tiles(float *c, size_t c_stride, const float *rows, const flo
 
 static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k,
                         bool add, float *rows) {
-  float *panels = rows + MATMUL_ROWS * BLOCK_K;
+  float *panels = rows + MATMUL_ROWS * PACKED_ROW;
   for (size_t j0 = 0; j0 < n; j0 += MATMUL_COLS) {
     size_t width = n - j0 < MATMUL_COLS ? n - j0 : MATMUL_COLS;
     for (size_t k0 = 0; k0 < k; k0 += BLOCK_K) {

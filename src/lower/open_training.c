@@ -1,8 +1,8 @@
 // Opening for the cpu device what only training graphs have: cross-entropy, and the gradients of composites. Rows, as
 // in open_rows.c. Statistics and the loss are in fp32 whatever the type of the activations.
 //
-//   cross_entropy       z = logits - max, l = log(sum exp z) - z[target], mean of l over the positions that count
-//   ... gradient        (softmax - one at the target) * dloss / n; the one is subtracted in place by a scatter
+//   cross_entropy       l = log(sum exp logits) - logits[target], mean of l over the positions that count
+//   ... gradient        (softmax - one at the target) * dloss / n; the one is taken away in place by a scatter
 //   rms_norm gradient   x^ = x r, g = dy gamma: dx = r (g - x^ mean(g x^)), dgamma = sum of dy x^
 //   layer_norm gradient (in fp16) the same of x less its mean, and less mean g
 //   attention gradient  P = softmax(q k^T scale + mask) again; dv = P^T dy, dS = P (dy v^T - sum of dy y), dq = dS k
@@ -76,10 +76,8 @@ static loss open_loss(lowering *l, const orion_op *op) {
 static orion_ref open_cross_entropy(lowering *l, const orion_op *op) {
   loss s = open_loss(l, op);
   orion_builder *b = &l->b;
-  orion_ref z = binary(l, ORION_OP_sub, s.logits, reduce_last(l, ORION_OP_reduce_max, s.logits));
-  orion_ref sum = reduce_last(l, ORION_OP_reduce_sum, ORION_BUILD(b, NULL, ORION_OP_exp, {"x", z}));
-  orion_ref log = ORION_BUILD(b, NULL, ORION_OP_log, {"x", sum}, {"epsilon", number(l, ORION_FP32, 0x1p-149)});
-  orion_ref at = ORION_BUILD(b, NULL, ORION_OP_gather_along_axis, {"x", z}, {"indices", s.index},
+  orion_ref log = reduce_last(l, ORION_OP_reduce_log_sum_exp, s.logits);
+  orion_ref at = ORION_BUILD(b, NULL, ORION_OP_gather_along_axis, {"x", s.logits}, {"indices", s.index},
                              {"axis", orion_build_int(b, "axis", 1)},
                              {"validate_indices", orion_build_bool(b, "validate", false)});
   orion_ref each = binary(l, ORION_OP_mul, binary(l, ORION_OP_sub, log, at), s.counts);
@@ -90,14 +88,14 @@ static orion_ref open_cross_entropy(lowering *l, const orion_op *op) {
 static orion_ref open_cross_entropy_grad(lowering *l, const orion_op *op, const orion_type *type) {
   loss s = open_loss(l, op);
   orion_builder *b = &l->b;
-  orion_ref p = ORION_BUILD(b, NULL, ORION_OP_softmax, {"x", s.logits}, {"axis", orion_build_int(b, "axis", -1)});
-  orion_ref minus = ORION_BUILD(b, NULL, ORION_OP_fill, {"shape", orion_build_ints(b, "shape", 2, (int64_t[]){s.T, 1})},
-                                {"value", number(l, ORION_FP32, -1)});
-  orion_ref d = ORION_BUILD(b, NULL, ORION_OP_scatter_along_axis, {"data", p}, {"indices", s.index}, {"updates", minus},
-                            {"axis", orion_build_int(b, "axis", 1)}, {"mode", orion_build_string(b, "mode", "add")},
-                            {"validate_indices", orion_build_bool(b, "validate", false)});
   orion_ref each = binary(l, ORION_OP_real_div, binary(l, ORION_OP_mul, s.counts, mapped(l, op, "dloss")), s.n);
-  return cast(l, binary(l, ORION_OP_mul, d, each), type->dtype);
+  orion_ref p = ORION_BUILD(b, NULL, ORION_OP_softmax, {"x", s.logits}, {"axis", orion_build_int(b, "axis", -1)});
+  orion_ref d = binary(l, ORION_OP_mul, p, each);
+  orion_ref minus = binary(l, ORION_OP_mul, each, number(l, ORION_FP32, -1));
+  d = ORION_BUILD(b, NULL, ORION_OP_scatter_along_axis, {"data", d}, {"indices", s.index}, {"updates", minus},
+                  {"axis", orion_build_int(b, "axis", 1)}, {"mode", orion_build_string(b, "mode", "add")},
+                  {"validate_indices", orion_build_bool(b, "validate", false)});
+  return cast(l, d, type->dtype);
 }
 
 // ---- norms ----------------------------------------------------------------------------------------------------------

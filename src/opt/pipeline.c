@@ -26,7 +26,7 @@ const orion_pass *orion_pass_find(const char *name) {
 // nothing needs cutting.
 const char *orion_default_pipeline(bool ane) {
   return ane ? "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,join_conv,split_conv,sram,dce"
-             : "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,dce";
+             : "identity,cast_fuse,cse,fold,scale_fold,reshape_merge,transpose_merge,scatter_merge,dce";
 }
 
 static size_t count_ops(const orion_program *p) {

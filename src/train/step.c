@@ -100,7 +100,7 @@ static void get_gradient(orion_step *s, port *p, const orion_param *x) {
 
 // Constants that will change must come through as they are. Passes that merge equal ones (all scales of a fresh model are),
 // or compute with them, are left out; where weights are inputs, or a new program is made for new ones, all passes run.
-static const char steady_passes[] = "cast_fuse,reshape_merge,transpose_merge,dce";
+static const char steady_passes[] = "cast_fuse,reshape_merge,transpose_merge,scatter_merge,dce";
 
 static orion_status compile(orion_step *s, orion_device *device, const orion_target *target, orion_program *program,
                             const char *const *names, orion_error *err) {

@@ -278,14 +278,15 @@ static bool keeps_layout(orion_opcode code) {
          code == ORION_OP_identity || code == ORION_OP_flatten2d;
 }
 
-// Output i goes straight to its surface: the op that computes it, perhaps behind reshapes, writes there.
+// Output i goes straight to its surface: the op that computes it, perhaps behind reshapes and behind sums that are
+// scattered into it where it lies, writes there.
 static void assign_output(orion_cpu_build *b, uint32_t io, orion_value_id v) {
   const orion_function *f = b->f;
   for (;;) {
     orion_op_id def = f->values[v].def;
     if (def == ORION_NONE || b->values[v].io) return;
     const orion_op *op = &f->ops[def];
-    orion_value_id x = keeps_layout(op->code) ? orion_op_value(op, "x") : ORION_NONE;
+    orion_value_id x = keeps_layout(op->code) ? orion_op_value(op, "x") : orion_cpu_scatter_source(b, op);
     if (x == ORION_NONE || f->values[x].type->dtype != f->values[v].type->dtype) break;
     v = x;
   }

@@ -20,6 +20,7 @@ typedef struct orion_cpu_value {
   orion_cpu_state state;
   orion_cpu_view view;
   bool lazy;               // PENDING: a constant seen differently (a cast, a reshape, integers with scales)
+  bool summed;             // PENDING: a product that waits for the addition to a parameter
   uint8_t leaves, instrs;  // PENDING elementwise: size of the chain so far
   uint32_t io;             // plus 1: the output surface that it is written to, 0 = none
 } orion_cpu_value;
@@ -136,6 +137,15 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
 int orion_cpu_product_split(const orion_cpu_build *b, const orion_op *op);  // first dimension of the columns
 orion_status orion_cpu_emit_product(orion_cpu_build *b, const orion_op *op, const orion_cpu_epilogue *e,
                                     orion_error *err);
+// A product of run-time matrices whose only user adds it to a parameter of the function (a sum over micro-batches) waits for
+// that: the sum is where the product's chains start (steps_matmul.c).
+bool orion_cpu_product_waits(const orion_cpu_build *b, const orion_op *op);
+// `op` adds such a product to *out_sum: the product. NULL: it does not.
+const orion_op *orion_cpu_summed_product(const orion_cpu_build *b, const orion_op *op, orion_ref *out_sum);
+orion_status orion_cpu_emit_product_sum(orion_cpu_build *b, const orion_op *product, const orion_op *add, orion_ref sum,
+                                        orion_error *err);
+// The data of a scatter that may add where the data lies (steps_scatter.c), or ORION_NONE.
+orion_value_id orion_cpu_scatter_source(const orion_cpu_build *b, const orion_op *op);
 // Emits a pending value; `dest` (may be NULL) is where its elements must go.
 orion_status orion_cpu_force(orion_cpu_build *b, orion_value_id v, const orion_cpu_view *dest, orion_error *err);
 // May the value wait for its only user?
@@ -164,6 +174,7 @@ orion_status orion_cpu_emit_concat(orion_cpu_build *b, const orion_op *op, orion
 orion_status orion_cpu_emit_einsum(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_lstm(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_gather(orion_cpu_build *b, const orion_op *op, orion_error *err);
+orion_status orion_cpu_emit_scatter(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_elementwise(orion_cpu_build *b, const orion_op *op, orion_error *err);
 bool orion_cpu_generic_has(orion_opcode code);
 orion_status orion_cpu_emit_generic(orion_cpu_build *b, const orion_op *op, orion_error *err);

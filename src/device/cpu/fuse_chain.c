@@ -255,6 +255,9 @@ static bool widening(const orion_cpu_build *b, const orion_op *op) {
 
 orion_status orion_cpu_emit_elementwise(orion_cpu_build *b, const orion_op *op, orion_error *err) {
   orion_cpu_elementwise e;
+  orion_ref sum;
+  const orion_op *product = orion_cpu_summed_product(b, op, &sum);
+  if (product) return orion_cpu_emit_product_sum(b, product, op, sum, err);
   if (!orion_cpu_elementwise_of(b->f, op, &e)) return orion_cpu_emit_generic(b, op, err);
   orion_ref x = orion_op_ref(op, "x");
   bool waits = !orion_ref_is_literal(x) && x != ORION_NONE && b->values[x].state == ORION_CPU_PENDING;

@@ -25,6 +25,19 @@ static orion_status run_generic(const orion_cpu_exec *x, const orion_cpu_step *s
   return d->op->run(x, s, &d->step, err);
 }
 
+// Elements in the type that the program says: some of these operations move them as they lie, and a widening cast is only
+// another view of narrower ones.
+static orion_status own_type(orion_cpu_build *b, const orion_op *op, const char *name, orion_cpu_view *v,
+                             orion_error *err) {
+  const orion_type *t = orion_op_arg_type(b->f, op, name);
+  if (!t || !orion_type_is_tensor(t) || t->dtype == v->dtype || !orion_dtype_is_float(t->dtype)) return ORION_OK;
+  orion_cpu_view own;
+  ORION_TRY(orion_cpu_new_view(b, t->dtype, v->rank, v->dims, &own, err));
+  ORION_TRY(orion_cpu_add_copy(b, v, &own, err));
+  *v = own;
+  return ORION_OK;
+}
+
 orion_status orion_cpu_emit_generic(orion_cpu_build *b, const orion_op *op, orion_error *err) {
   const orion_generic_op *g = find(op->code);
   if (!g)
@@ -48,6 +61,7 @@ orion_status orion_cpu_emit_generic(orion_cpu_build *b, const orion_op *op, orio
       continue;
     }
     ORION_TRY(orion_cpu_arg(b, op, name, &in[i], err));
+    ORION_TRY(own_type(b, op, name, &in[i], err));
     ORION_TRY(orion_cpu_to_packed(b, &in[i], err));
   }
   if (n_out > ORION_MAX_RESULTS) return ORION_FAIL(err, ORION_LIMIT, "too many results");

@@ -36,6 +36,9 @@ orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code) {
       return orion_cpu_emit_concat;
     case ORION_OP_gather:
       return orion_cpu_emit_gather;
+    case ORION_OP_scatter:
+    case ORION_OP_scatter_along_axis:
+      return orion_cpu_emit_scatter;
     case ORION_OP_reduce_sum:
     case ORION_OP_reduce_mean:
     case ORION_OP_reduce_max:

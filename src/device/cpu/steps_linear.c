@@ -199,7 +199,12 @@ static bool is_product(const orion_cpu_build *b, const orion_op *op) {
 }
 
 orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion_error *err) {
-  if (!is_product(b, op)) return orion_cpu_emit_matmul(b, op, err);
+  if (!is_product(b, op)) {
+    if (!orion_cpu_product_waits(b, op)) return orion_cpu_emit_matmul(b, op, err);
+    b->values[op->results[0]].state = ORION_CPU_PENDING;
+    b->values[op->results[0]].summed = true;
+    return ORION_OK;
+  }
   if (orion_cpu_may_wait(b, op)) {
     b->values[op->results[0]].state = ORION_CPU_PENDING;
     return ORION_OK;

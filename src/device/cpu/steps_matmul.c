@@ -13,7 +13,8 @@ typedef struct matmul_step {
   int64_t batch[ORION_MAX_RANK], xs[ORION_MAX_RANK], ys[ORION_MAX_RANK], os[ORION_MAX_RANK];
   size_t batches, m, n, k;
   orion_matrix a, b;   // strides only
-  bool bias, convert;  // result is not fp32: by way of scratch
+  int bias, sum;       // which input is a bias, and what the product is added to; 0: none
+  bool convert;        // result is not fp32: by way of scratch
 } matmul_step;
 
 typedef struct matmul_run {
@@ -42,8 +43,10 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     int64_t at = orion_cpu_row_offset(d->batch_rank, d->batch, d->os, batch) + (int64_t)(m0 * d->n + n0);
     float *y = d->convert ? tile : (float *)orion_cpu_at(x, out) + at;
     size_t stride = d->convert ? n : d->n;
-    x->k->matmul(y, stride, a, w, m, n, d->k, false, scratch);
-    const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[2]) + n0 : NULL;
+    const float *sum = d->sum ? (const float *)orion_cpu_at(x, &r->s->in[d->sum]) + at : NULL;
+    for (size_t j = 0; sum && sum != y && j < m; j++) memcpy(y + j * stride, sum + j * stride, n * sizeof *y);
+    x->k->matmul(y, stride, a, w, m, n, d->k, sum != NULL, scratch);
+    const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[d->bias]) + n0 : NULL;
     for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
     for (size_t j = 0; d->convert && j < m; j++) {
       orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + (int64_t)(j * d->n), 1, tile + j * n,
@@ -100,9 +103,10 @@ static bool batch_strides(const orion_type *out, int batch_rank, const orion_cpu
   return own <= batch_rank;
 }
 
-orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err) {
+// `add` (may be NULL) is what adds the product to `sum`, and has the result.
+static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op *add, orion_ref sum, orion_error *err) {
   bool linear = op->code == ORION_OP_linear, tx = false, ty = true;
-  orion_cpu_view in[3], out;
+  orion_cpu_view in[4], out;
   ORION_TRY(orion_cpu_arg(b, op, "x", &in[0], err));
   ORION_TRY(orion_cpu_arg(b, op, linear ? "weight" : "y", &in[1], err));
   if (!linear && (!orion_op_bool(b->f, op, "transpose_x", &tx) || !orion_op_bool(b->f, op, "transpose_y", &ty))) {
@@ -140,14 +144,17 @@ orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion
     d->os[i] = stride;
     stride *= t->dims[i];
   }
-  ORION_TRY(orion_cpu_result(b, op, 0, &out, err));
-  d->convert = out.dtype != ORION_FP32;
   uint32_t n_in = 2;
   if (linear && orion_cpu_has(op, "bias")) {
-    ORION_TRY(orion_cpu_arg_f32(b, op, "bias", &in[2], err));
-    d->bias = true;
-    n_in = 3;
+    ORION_TRY(orion_cpu_arg_f32(b, op, "bias", &in[n_in], err));
+    d->bias = (int)n_in++;
   }
+  if (add) {
+    ORION_TRY(orion_cpu_ref_view(b, sum, &in[n_in], err));
+    d->sum = (int)n_in++;
+  }
+  ORION_TRY(orion_cpu_result(b, add ? add : op, 0, &out, err));
+  d->convert = out.dtype != ORION_FP32;
   orion_cpu_step step = {.run = run_matmul,
                          .kind = ORION_CPU_MATMUL,
                          .n_in = n_in,
@@ -157,4 +164,44 @@ orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion
                          .data = d,
                          .scratch = ORION_MATMUL_SCRATCH + (d->convert ? TILE_ROWS * TILE_COLS * sizeof(float) : 0)};
   return orion_cpu_add_step(b, &step, err);
+}
+
+orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err) {
+  return emit(b, op, NULL, ORION_NONE, err);
+}
+
+// ---- sums over micro-batches ----
+
+static bool is_parameter(const orion_cpu_build *b, orion_ref ref) {
+  return ref != ORION_NONE && !orion_ref_is_literal(ref) && b->f->values[ref].def == ORION_NONE;
+}
+
+bool orion_cpu_product_waits(const orion_cpu_build *b, const orion_op *op) {
+  if (!orion_cpu_may_wait(b, op)) return false;
+  orion_value_id v = op->results[0];
+  const orion_op *add = &b->f->ops[b->user[v]];
+  if (add->code != ORION_OP_add) return false;
+  orion_ref x = orion_op_ref(add, "x"), y = orion_op_ref(add, "y"), sum = x == v ? y : x;
+  const orion_type *t = b->f->values[v].type;
+  return is_parameter(b, sum) && t->dtype == ORION_FP32 && orion_type_equal(t, b->f->values[sum].type) &&
+         orion_dtype_is_float(orion_ref_type(b->f, orion_op_ref(op, "x"))->dtype);
+}
+
+const orion_op *orion_cpu_summed_product(const orion_cpu_build *b, const orion_op *op, orion_ref *out_sum) {
+  if (op->code != ORION_OP_add) return NULL;
+  orion_ref args[] = {orion_op_ref(op, "x"), orion_op_ref(op, "y")};
+  for (int i = 0; i < 2; i++) {
+    if (orion_ref_is_literal(args[i]) || args[i] == ORION_NONE || !is_parameter(b, args[!i])) continue;
+    orion_op_id def = b->f->values[args[i]].def;
+    const orion_cpu_value *v = &b->values[args[i]];
+    if (def == ORION_NONE || v->state != ORION_CPU_PENDING || v->lazy || !v->summed) continue;
+    *out_sum = args[!i];
+    return &b->f->ops[def];
+  }
+  return NULL;
+}
+
+orion_status orion_cpu_emit_product_sum(orion_cpu_build *b, const orion_op *product, const orion_op *add, orion_ref sum,
+                                        orion_error *err) {
+  return emit(b, product, add, sum, err);
 }

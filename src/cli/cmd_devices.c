@@ -5,7 +5,16 @@
 #include "base/cpu.h"
 #include "base/thread.h"
 #include "cli/commands.h"
+#include "device/ane/canary.h"
 #include "target/target.h"
+
+// The engine may be there and not work: a small program is sent to it.
+static void add_answer(json_t *object, orion_device *device) {
+  orion_error err = {0};
+  bool answers = orion_ane_answers(device, &err) == ORION_OK;
+  json_object_set_new(object, "answers", json_boolean(answers));
+  if (!answers) json_object_set_new(object, "reason", json_string(err.message));
+}
 
 static json_t *device_json(const char *name, const cli_args *a) {
   orion_error err = {0};
@@ -22,6 +31,7 @@ static json_t *device_json(const char *name, const cli_args *a) {
     for (const char *const *line = info.unknown; *line; line++) json_array_append_new(unknown, json_string(*line));
     json_object_set_new(object, "unknown", unknown);
   }
+  if (strcmp(info.name, "ane") == 0) add_answer(object, device);
   orion_device_close(device);
   return object;
 }
@@ -49,6 +59,11 @@ static void print_text(const json_t *devices, const json_t *targets) {
            json_string_value(json_object_get(d, "family")), json_string_value(json_object_get(d, "description")),
            json_string_value(json_object_get(d, "numerics")), (long long)json_integer_value(json_object_get(d, "threads")),
            json_integer_value(json_object_get(d, "threads")) == 1 ? "" : "s");
+    if (json_object_get(d, "answers")) {
+      bool yes = json_is_true(json_object_get(d, "answers"));
+      printf("         %s%s\n", yes ? "it answers: a small program came back with the right numbers" : "it does not answer: ",
+             yes ? "" : json_string_value(json_object_get(d, "reason")));
+    }
   }
   printf("targets to compile for\n");
   json_array_foreach(targets, i, d) {

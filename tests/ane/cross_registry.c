@@ -1,6 +1,7 @@
 // The devices of the small library that cross.sh builds for another processor: those that need no kernels.
 #include <string.h>
 
+#include "device/auto.h"
 #include "device/registry.h"
 
 static const orion_device_vtable *const devices[] = {&orion_device_sim, &orion_device_ane, &orion_device_null};
@@ -15,6 +16,6 @@ const orion_device_vtable *orion_device_find(const char *name) {
   return NULL;
 }
 
-orion_status orion_device_open_auto(int threads, const orion_allocator *a, orion_device **out, orion_error *err) {
+orion_status orion_device_open_auto(const orion_allocator *a, int threads, orion_device **out, orion_error *err) {
   return ORION_FAIL(err, ORION_UNSUPPORTED, "no device is chosen by itself here");
 }

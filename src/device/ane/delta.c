@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "device/ane/ane.h"
-#include "device/layout.h"
-#include "ir/builder.h"
+#include "device/ane/canary.h"
 #include "mil/bind.h"
 #include "mil/blob.h"
 
@@ -102,88 +101,20 @@ static orion_status patch(orion_ane_device *d, orion_ane_model *m, const char *v
   return ORION_OK;
 }
 
-// ---- the canary ----
+// ---- whether it works ----
 
-enum { SIDE = 32 };
-
-// y = conv(x, w), w of ones.
-static orion_status canary_program(const orion_allocator *a, orion_program **out, orion_error *err) {
-  static const int64_t dims[] = {1, SIDE, 1, SIDE}, square[] = {SIDE, SIDE, 1, 1}, ones[] = {1, 1}, zeros[] = {0, 0, 0, 0};
-  orion_function *f;
-  void *bytes;
-  ORION_TRY(orion_program_create(a, NULL, out, err));
-  orion_status status = orion_program_add_function(*out, "main", "ios18", &f, err);
-  const orion_data *w = status == ORION_OK ? orion_data_new((*out)->data, ORION_FP16, SIDE, SIDE, &bytes) : NULL;
-  if (status == ORION_OK && !w) status = ORION_OOM(err, "canary");
-  if (status == ORION_OK) {
-    for (size_t i = 0; i < SIDE * SIDE; i++) orion_store_double(ORION_FP16, bytes, i, 1);
-    orion_builder b;
-    orion_builder_init(&b, f);
-    orion_value_id x = orion_build_param(&b, "x", ORION_FP16, 4, dims);
-    orion_ref weight = orion_build_weight(&b, "w", w, 4, square);
-    orion_value_id y = ORION_BUILD(&b, "y", ORION_OP_conv, {"x", x}, {"weight", weight},
-                                   {"strides", orion_build_ints(&b, "strides", 2, ones)},
-                                   {"dilations", orion_build_ints(&b, "dilations", 2, ones)},
-                                   {"pad", orion_build_ints(&b, "pad", 4, zeros)},
-                                   {"pad_type", orion_build_string(&b, "pad_type", "valid")},
-                                   {"groups", orion_build_int(&b, "groups", 1)});
-    orion_build_output(&b, y, "y");
-    status = orion_builder_finish(&b, err);
-  }
-  if (status != ORION_OK) orion_program_destroy(*out);
-  return status;
-}
-
-static orion_status first_output(orion_bindings *b, orion_surface *y, float *out, orion_error *err) {
-  ORION_TRY(orion_run(b, err));
-  float values[SIDE * SIDE];
-  orion_layout_to_floats(orion_surface_layout(y), orion_surface_lock(y), values);
-  orion_surface_unlock(y);
-  *out = values[0];
-  return ORION_OK;
-}
-
-typedef struct canary {
-  orion_executable *e;
-  orion_bindings *b;
-  orion_surface *x, *y;
-} canary;
-
-static orion_status ask_canary(orion_ane_device *d, canary *c, bool *out_works, orion_error *err) {
-  ORION_TRY(orion_bindings_create(c->e, &c->b, err));
-  ORION_TRY(orion_surface_create(&d->base, &orion_executable_io(c->e, "x")->layout, &c->x, err));
-  ORION_TRY(orion_surface_create(&d->base, &orion_executable_io(c->e, "y")->layout, &c->y, err));
-  ORION_TRY(orion_bind(c->b, "x", c->x, err));
-  ORION_TRY(orion_bind(c->b, "y", c->y, err));
-  float ones[SIDE * SIDE], before, after;
-  uint16_t twos[SIDE * SIDE];
-  for (size_t i = 0; i < SIDE * SIDE; i++) {
-    ones[i] = 1;
-    orion_store_double(ORION_FP16, twos, i, 2);
-  }
-  orion_layout_from_floats(orion_surface_layout(c->x), orion_surface_lock(c->x), ones);
-  orion_surface_unlock(c->x);
-  ORION_TRY(first_output(c->b, c->y, &before, err));
-  ORION_TRY(patch(d, ((orion_ane_executable *)c->e)->model, "w", twos, sizeof twos, err));
-  ORION_TRY(first_output(c->b, c->y, &after, err));
-  *out_works = before == SIDE && after == 2 * SIDE;
-  return ORION_OK;
+static orion_status change(orion_executable *e, orion_error *err) {
+  uint16_t twos[ORION_ANE_CANARY * ORION_ANE_CANARY];
+  for (size_t i = 0; i < ORION_ANE_CANARY * ORION_ANE_CANARY; i++) orion_store_double(ORION_FP16, twos, i, 2);
+  return patch((orion_ane_device *)e->device, ((orion_ane_executable *)e)->model, "w", twos, sizeof twos, err);
 }
 
 static orion_status prove(orion_ane_device *d, orion_error *err) {
-  orion_program *p;
-  canary c = {0};
-  bool works = false;
-  ORION_TRY(canary_program(d->base.allocator, &p, err));
-  orion_status status = orion_device_compile(&d->base, p, NULL, &c.e, err);
-  if (status == ORION_OK) status = ask_canary(d, &c, &works, err);
-  orion_bindings_destroy(c.b);
-  orion_surface_destroy(c.x);
-  orion_surface_destroy(c.y);
-  orion_executable_release(c.e);
-  orion_program_destroy(p);
-  if (status == ORION_OK) d->delta = works ? ORION_ANE_DELTA_WORKS : ORION_ANE_DELTA_STALE;
-  return status;
+  float before, after;
+  ORION_TRY(orion_ane_canary(&d->base, change, &before, &after, err));
+  bool works = before == ORION_ANE_CANARY && after == 2 * ORION_ANE_CANARY;
+  d->delta = works ? ORION_ANE_DELTA_WORKS : ORION_ANE_DELTA_STALE;
+  return ORION_OK;
 }
 
 orion_status orion_ane_update(orion_executable *base, const char *value, const void *bytes, size_t n, orion_error *err) {

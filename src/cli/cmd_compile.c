@@ -1,20 +1,24 @@
 // orion compile: a model to the programs that a target runs, as MIL text and blob files, with a plan.json that says
-// where each logical value of the model lives.
+// where each logical value of the model lives. Programs of training take weights as inputs: on the engine one for all layers
+// and so on (train/units.h), on cpu the whole step as one.
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "cli/commands.h"
+#include "grad/grad.h"
 #include "lower/lower.h"
 #include "mil/bind.h"
 #include "model/graph.h"
+#include "train/units.h"
 
 static const cli_option options[] = {
     {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},
     {"output", 'o', CLI_TEXT, "DIR", "where the programs go", false},
-    {"program", 0, CLI_TEXT, "P", "prefill or decode (default); the classifier comes with both", false},
+    {"program", 0, CLI_TEXT, "P", "prefill, decode (default) or train; the classifier comes with all", false},
     {"target", 0, CLI_TEXT, "T", "m1 to m6, or cpu (default)", false},
-    {"tokens", 0, CLI_INT, "N", "positions at once; default 64 for prefill, 1 (32 on the engine) for decode", false},
+    {"tokens", 0, CLI_INT, "N", "positions at once; default 64 for prefill, 1 (32 on the engine) for decode, up to 256 of a sequence for train", false},
+    {"batch", 0, CLI_INT, "N", "sequences at once in training; default 1", false},
     {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
     {"weights", 0, CLI_TEXT, "T", "fp16 (default), int8, int4, or fp32 (cpu only)", false},
     {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; default: the target's", false},
@@ -29,7 +33,7 @@ typedef struct compilation {
   const char *dir, *stem;    // of the plan being made
   const orion_target *target;
   int dumps;
-  json_t *stats, *parts;
+  json_t *stats, *parts, *training;  // training: NULL for other programs
   orion_status status;       // of the dumps, which cannot return one
   orion_error error;
 } compilation;
@@ -118,31 +122,106 @@ static orion_dtype quantised(const cli_args *a) {
   return strcmp(weights, "int8") == 0 ? ORION_INT8 : strcmp(weights, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
 }
 
+static orion_opt_options pass_options(compilation *c) {
+  return (orion_opt_options){.passes = cli_text(c->a, "passes", NULL), .dump_after = cli_text(c->a, "dump-after", NULL),
+                             .dump = dump, .dump_ctx = c, .stats = note_stats, .stats_ctx = c};
+}
+
+// Writes the parts; a dump that failed before counts. Destroys the plan, also on failure.
+static orion_status write_parts(compilation *c, orion_plan *plan, const char *stem, orion_error *err) {
+  orion_status status = c->status;
+  if (status != ORION_OK) *err = c->error;
+  c->stem = stem;
+  for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = write_part(c, &plan->parts[i], i, err);
+  orion_plan_destroy(plan);
+  return status;
+}
+
 static orion_status compile_graph(compilation *c, const orion_model *m, const orion_graph_spec *spec, const char *stem,
                                   orion_error *err) {
   c->stem = stem;
   orion_program *graph;
   orion_plan *plan = NULL;
   ORION_TRY(orion_model_graph(m, spec, &graph, err));
-  orion_opt_options passes = {.passes = cli_text(c->a, "passes", NULL), .dump_after = cli_text(c->a, "dump-after", NULL),
-                              .dump = dump, .dump_ctx = c, .stats = note_stats, .stats_ctx = c};
+  const orion_opt_options passes = pass_options(c);
   orion_lower_options lower = {.target = c->target, .passes = &passes, .quantise = quantised(c->a)};
   orion_status status = orion_lower(graph, &lower, &plan, err);
-  if (status == ORION_OK && c->status != ORION_OK) {
-    status = c->status;
-    *err = c->error;
-  }
-  for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = write_part(c, &plan->parts[i], i, err);
-  orion_plan_destroy(plan);
+  if (status == ORION_OK) status = write_parts(c, plan, stem, err);
   orion_program_destroy(graph);
   return status;
 }
+
+// ---- training ----
+
+static orion_status compile_units(compilation *c, const orion_model *m, int64_t batch, int64_t tokens, orion_error *err) {
+  const orion_opt_options passes = pass_options(c);
+  const orion_units_spec spec = {.batch = batch, .tokens = orion_units_tokens(c->target, batch, tokens), .inputs = true,
+                                 .gradients = true, .passes = &passes};
+  orion_units *u;
+  ORION_TRY(orion_units_create(m, c->target, &spec, &u, err));
+  orion_status status = ORION_OK;
+  for (size_t i = 0; status == ORION_OK && i < u->n; i++) {
+    orion_plan *plan = u->list[i].plan;
+    u->list[i].plan = NULL;
+    status = write_parts(c, plan, u->list[i].name, err);
+  }
+  c->training = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "batch", (json_int_t)batch, "tokens",
+                          (json_int_t)spec.tokens, "layers", (json_int_t)u->layers, "class_parts", (json_int_t)u->parts,
+                          "classes", (json_int_t)u->classes, "programs", (json_int_t)u->n, "tap_bytes_per_layer",
+                          (json_int_t)u->tap_bytes, "recomputed_bytes_per_layer", (json_int_t)u->again_bytes);
+  orion_units_destroy(u);
+  return status;
+}
+
+// The whole step: loss and all gradients.
+static orion_status compile_step(compilation *c, const orion_model *m, int64_t batch, int64_t tokens, orion_error *err) {
+  size_t n = orion_model_weights(m, NULL, 0);
+  orion_weight *weights = orion_alloc(m->allocator, n, sizeof *weights);
+  const char **wrt = orion_alloc(m->allocator, n, sizeof *wrt);
+  orion_program *forward = NULL, *both = NULL;
+  orion_plan *plan = NULL;
+  const orion_train_graph_spec graph = {.batch = batch, .tokens = tokens, .compute = ORION_FP32, .weights = ORION_FP32,
+                                        .inputs = true};
+  orion_status status = weights && wrt ? orion_model_train_graph(m, &graph, &forward, err) : ORION_OOM(err, "weights");
+  if (status == ORION_OK) {
+    orion_model_weights(m, weights, n);
+    for (size_t i = 0; i < n; i++) wrt[i] = weights[i].name;
+    const orion_grad_options grad = {.seeds = &(orion_grad_seed){"loss", "loss_scale"}, .n_seeds = 1, .wrt = wrt, .n_wrt = n};
+    status = orion_grad(forward, &grad, &both, NULL, err);
+  }
+  const orion_opt_options passes = pass_options(c);
+  const orion_lower_options lower = {.target = c->target, .passes = &passes};
+  if (status == ORION_OK) status = orion_lower(both, &lower, &plan, err);
+  if (status == ORION_OK) status = write_parts(c, plan, "train", err);
+  orion_program_destroy(both);
+  orion_program_destroy(forward);
+  orion_free(m->allocator, wrt, n, sizeof *wrt);
+  orion_free(m->allocator, weights, n, sizeof *weights);
+  return status;
+}
+
+static orion_status compile_training(compilation *c, const orion_model *m, orion_error *err) {
+  int64_t longest = m->config.context < 256 ? m->config.context : 256;
+  int64_t batch = cli_int(c->a, "batch", 1), tokens = cli_int(c->a, "tokens", longest);
+  if (batch < 1 || batch > 65536) return CLI_USAGE(err, "--batch: %lld is not within 1 to 65536", (long long)batch);
+  if (tokens < 1 || tokens > m->config.context) {
+    return CLI_USAGE(err, "--tokens: %lld is not within 1 to the model's context of %lld", (long long)tokens,
+                     (long long)m->config.context);
+  }
+  const char *weights = cli_text(c->a, "weights", NULL);
+  if (weights) return CLI_USAGE(err, "--weights: in training weights are inputs, of the target's type");
+  c->stem = "train";
+  return c->target->ane ? compile_units(c, m, batch, tokens, err) : compile_step(c, m, batch, tokens, err);
+}
+
+// ---- all ----
 
 static orion_status write_plan(const compilation *c, const orion_model *m, orion_error *err) {
   char path[1024];
   snprintf(path, sizeof path, "%s/plan.json", c->dir);
   json_t *plan = json_pack("{s:s, s:s, s:s, s:O}", "target", c->target->name, "model_type", m->config.model_type, "program",
                            cli_text(c->a, "program", "decode"), "parts", c->parts);
+  if (c->training) json_object_set(plan, "training", c->training);
   char *text = json_dumps(plan, JSON_INDENT(1));
   json_decref(plan);
   if (!text) return ORION_OOM(err, path);
@@ -155,8 +234,9 @@ static orion_status make_specs(const cli_args *a, const orion_model *m, const or
                                orion_graph_spec *head, orion_error *err) {
   const char *program = cli_text(a, "program", "decode"), *weights = cli_text(a, "weights", "fp16");
   bool decode = strcmp(program, "decode") == 0;
-  if (strcmp(program, "train") == 0) return ORION_FAIL(err, ORION_UNSUPPORTED, "--program train: training programs are not built yet");
-  if (!decode && strcmp(program, "prefill") != 0) return CLI_USAGE(err, "--program: \"%s\" is neither prefill nor decode", program);
+  if (!decode && strcmp(program, "prefill") != 0) {
+    return CLI_USAGE(err, "--program: \"%s\" is none of prefill, decode and train", program);
+  }
   bool fp32 = strcmp(weights, "fp32") == 0;
   bool known = fp32 ? !t->ane : strcmp(weights, "fp16") == 0 || quantised(a);
   if (!known) {
@@ -191,16 +271,19 @@ static orion_status run(const cli_args *a, orion_error *err) {
   c.stats = json_array();
   c.parts = json_array();
   orion_graph_spec body = {0}, head = {0};
-  orion_status status = make_specs(a, m, c.target, &body, &head, err);
+  bool training = strcmp(cli_text(a, "program", "decode"), "train") == 0;
+  orion_status status = training ? ORION_OK : make_specs(a, m, c.target, &body, &head, err);
   if (status == ORION_OK) status = orion_dir_make(c.dir, err);
-  if (status == ORION_OK) status = compile_graph(&c, m, &body, "body", err);
-  if (status == ORION_OK) status = compile_graph(&c, m, &head, "head", err);
+  if (status == ORION_OK && training) status = compile_training(&c, m, err);
+  if (status == ORION_OK && !training) status = compile_graph(&c, m, &body, "body", err);
+  if (status == ORION_OK && !training) status = compile_graph(&c, m, &head, "head", err);
   if (status == ORION_OK) status = write_plan(&c, m, err);
   if (status == ORION_OK && a->json) {
     cli_print_json(json_pack("{s:s, s:s, s:O, s:O}", "target", c.target->name, "dir", c.dir, "parts", c.parts, "passes", c.stats));
   }
   json_decref(c.stats);
   json_decref(c.parts);
+  json_decref(c.training);
   orion_model_close(m);
   return status;
 }

@@ -26,6 +26,24 @@ static bool look(orion_layered *l, const orion_runner *r, const char *name, cons
   return false;
 }
 
+// Looks at all that a layer's program returns: its result, and what it keeps for backward.
+static bool look_at_layer(orion_layered *l, int64_t layer) {
+  const orion_plan *plan = orion_runner_plan(l->layer[layer]);
+  for (size_t i = 0; i < plan->n_parts; i++) {
+    for (size_t p = 0; p < plan->parts[i].n_ports; p++) {
+      const orion_port *port = &plan->parts[i].ports[p];
+      orion_tensor *t = port->input ? NULL : orion_runner_tensor(l->layer[layer], port->logical);
+      if (!t || t->layout.dtype != ORION_FP16) continue;
+      size_t rows = 1;
+      for (int k = 0; k + 1 < t->layout.rank; k++) rows *= (size_t)t->layout.dims[k];
+      if (orion_rows_finite(t, rows, (size_t)t->layout.dims[t->layout.rank - 1])) continue;
+      note_overflow(l, port->logical, layer);
+      return false;
+    }
+  }
+  return true;
+}
+
 // ---- embedding ------------------------------------------------------------------------------------------------------
 
 static orion_status embed(orion_layered *l, const int32_t *tokens, orion_error *err) {
@@ -135,7 +153,7 @@ static orion_status forward(orion_layered *l, const int32_t *tokens, const int32
   ORION_TRY(embed(l, tokens, err));
   for (int64_t i = 0; i < l->units->layers; i++) {
     ORION_TRY(orion_runner_run(l->layer[i], err));
-    finite = look(l, l->layer[i], "y", "the result", i) && finite;
+    finite = look_at_layer(l, i) && finite;
   }
   ORION_TRY(orion_runner_run(l->norm, err));
   finite = look(l, l->norm, "y", "the result of the last norm", -1) && finite;
@@ -186,16 +204,14 @@ static void put_loss_gradient(orion_layered *l, const int32_t *targets, double e
 
 static orion_status backward(orion_layered *l, const int32_t *tokens, const int32_t *targets, double each, orion_error *err) {
   int64_t parts = l->units->parts;
+  if (each > MAX_HALF) note_overflow(l, "the loss", -1);  // its scale alone is too large
   put_loss_gradient(l, targets, each);
   for (int64_t k = 0; k < parts; k++) {
     ORION_TRY(orion_runner_run(l->loss_back[k], err));
     take(l, l->loss_back[k], "d_classifier", l->classifier, (size_t)(layered_first(l, k) * l->dim),
          (size_t)layered_classes(l, k), (size_t)l->dim);
   }
-  if (each > MAX_HALF) {  // the loss scale itself: no program has seen it
-    note_overflow(l, "the loss", -1);
-    l->gradients[l->classifier][0] = INFINITY;
-  }
+  if (each > MAX_HALF) l->gradients[l->classifier][0] = INFINITY;
   look_back(l, l->loss_back[parts - 1], "dh", -1, l->classifier);
   ORION_TRY(orion_runner_run(l->norm_back, err));
   for (size_t w = 0; w < l->n_norm; w++) take_param(l, l->norm_back, &l->norm_weights[w]);

@@ -81,7 +81,8 @@ static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_up
     orion_device_info info;
     orion_device_describe(t->device, &info);
     const orion_target *own = info.family ? orion_target_find(info.family) : NULL;
-    o->target = own && own->ane ? own->name : "cpu";
+    bool adapter = o->lora_rank > 0 || o->lora_start;  // trained by programs for cpu
+    o->target = own && own->ane && !adapter ? own->name : "cpu";
   }
   t->target = orion_target_find(o->target);
   if (!t->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", o->target);

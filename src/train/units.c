@@ -10,9 +10,10 @@
 #define LOGIT_BYTES (16 << 20)  // of the classes of one run: beyond, nothing is won against the cost of a dispatch
 #define MAX_WRT 32              // weights of a layer, and its input
 
-// Weights must come through as they are, whether they change as inputs or as constants; so no pass may compute with them,
-// or merge equal ones. All strategies of updating run the same passes, for the same bits.
-static const char steady_passes[] = "identity,cast_fuse,reshape_merge,transpose_merge,dce";
+// Constants that change must come through as they are: no pass may compute with them, merge equal ones, or find that scales,
+// which begin as ones, change nothing. Where weights are inputs only equal operations go besides: the same bits.
+static const char passes_of_constants[] = "cast_fuse,reshape_merge,transpose_merge,dce";
+static const char passes_of_inputs[] = "cast_fuse,cse,reshape_merge,transpose_merge,dce";
 
 typedef struct making {
   orion_units *u;
@@ -159,7 +160,7 @@ orion_status orion_units_create(const orion_model *m, const orion_target *target
   divide_classes(u, target);
   making k = {.u = u, .model = m, .target = target};
   if (spec->passes) k.passes = *spec->passes;
-  if (!k.passes.passes) k.passes.passes = steady_passes;
+  if (!k.passes.passes) k.passes.passes = spec->inputs ? passes_of_inputs : passes_of_constants;
   orion_status status = make_all(&k, err);
   u->spec.passes = NULL;
   if (status != ORION_OK) {

@@ -17,7 +17,7 @@ static const cli_option options[] = {
     {"output", 'o', CLI_TEXT, "DIR", "where the programs go", false},
     {"program", 0, CLI_TEXT, "P", "prefill, decode (default) or train; the classifier comes with all", false},
     {"target", 0, CLI_TEXT, "T", "m1 to m6, or cpu (default)", false},
-    {"tokens", 0, CLI_INT, "N", "positions at once; default 64 for prefill, 1 (32 on the engine) for decode, up to 256 of a sequence for train", false},
+    {"tokens", 0, CLI_INT, "N", "positions at once; default 64 (prefill), 1 or the engine's 32 (decode), up to 256 (train)", false},
     {"batch", 0, CLI_INT, "N", "sequences at once in training; default 1", false},
     {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
     {"weights", 0, CLI_TEXT, "T", "fp16 (default), int8, int4, or fp32 (cpu only)", false},

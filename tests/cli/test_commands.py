@@ -223,7 +223,30 @@ def compile_case(target, device):
 
 for each in [("m4", "sim:ideal"), ("m1", "cpu"), ("cpu", "cpu")]:
     suite.case(f"compile: programs for {each[0]} pass the check and run on {each[1]}", compile_case(*each))
+
+
+def training_case(target, device, programs):
+    def check():
+        out = suite.path(f"training-{target}")
+        value = as_json("compile", "-m", MODEL, "-o", out, "--target", target, "--program", "train", "--tokens", "20")
+        expect([p["program"] for p in value["parts"]] == [f"{p}_00" for p in programs], f"{value}")
+        with open(os.path.join(out, "plan.json"), encoding="utf-8") as file:
+            plan = json.load(file)
+        expect(("training" in plan) == (target != "cpu"), "what the programs are for")
+        for part in plan["parts"]:
+            mil = os.path.join(out, part["program"], "model.mil")
+            checked = as_json("check", mil, "--target", target)
+            expect(target == "cpu" or checked["findings"] == [], f"{checked}")
+            if device:
+                run("run", mil, "--random-inputs", "1", "--device", device, "--out", suite.path("results"))
+    return check
+
+
+UNITS = ["layer", "layer_back", "norm", "norm_back", "loss", "loss_back"]
+for each in [("m4", "sim:ideal", UNITS), ("m1", "cpu", UNITS), ("cpu", None, ["train"])]:
+    suite.case(f"compile: programs of training for {each[0]} pass the check without a remark", training_case(*each))
 for args, pattern in [(["--target", "m99"], "m99"), (["--program", "backwards"], "backwards"), (["--tokens", "0"], "0"),
+                      (["--program", "train", "--weights", "fp16"], "inputs"), (["--program", "train", "--batch", "0"], "batch"),
                       (["--weights", "fp32", "--target", "m1"], "fp32"), (["--passes", "magic"], "magic")]:
     suite.fails(f"compile: {' '.join(args)} is refused",
                 ["compile", "-m", MODEL, "-o", suite.path("refused"), *args], code=2, stderr=pattern)

@@ -173,6 +173,17 @@ def starts_itself_anew():
     expect(len(saved) > 1, f"it never started anew: {saved}")
 
 
+def learns_on_an_engine():
+    result = suite.orion_run(train_args("engine", "--steps", 6, "--device", "sim:m4", "--quiet"))
+    expect(result.code == 0 and not result.errors(), result.errors())
+    losses = [line["loss"] for line in read_log("engine") if "loss" in line]
+    result = suite.orion_run(train_args("host", "--steps", 6, "--quiet"))
+    expect(result.code == 0, result.errors())
+    expected = [line["loss"] for line in read_log("host") if "loss" in line]
+    expect(losses[-1] < losses[0] and len(losses) == len(expected), f"{losses}")
+    expect(all(abs(a - b) < 2e-2 for a, b in zip(losses, expected)), f"{losses} instead of {expected}")
+
+
 def goes_on_from_a_model():
     result = suite.orion_run(["train", "-m", prepare(), suite.path("train.txt"), "--steps", 2, "--seq", 16, "--out", suite.path("on"),
                               "--json"])
@@ -190,6 +201,7 @@ suite.case("a process that may compile no more is replaced", starts_itself_anew)
 suite.fails("a process that may compile too little for one step",
             lambda: train_args("least", "--update", "recompile", "--device", "sim:ideal,compiles=5"), 4, "compiles=5 allows no more")
 suite.case("a model is trained on", goes_on_from_a_model)
+suite.case("a simulated engine trains with the losses of cpu", learns_on_an_engine)
 suite.fails("another run's directory", lambda: train_args("a"), 2, "holds another run")
 suite.fails("no data", lambda: ["train", "-m", prepare(), "--out", suite.path("x")], 2, "--data")
 suite.fails("no directory", lambda: ["train", "-m", prepare(), "--data", suite.path("train.txt")], 2, "--out")

@@ -43,9 +43,9 @@ fi
 ccache=$(command -v ccache || true)
 # (the sim's products are compiled once per level of processors: here, the portable one)
 flags="-std=gnu11 -D_GNU_SOURCE -DWIDTH=4 -DLEVEL=portable -O1 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off"
-flags="$flags -Wall -Werror -Wno-unused-parameter -Wno-format-truncation -I$root/src -I$root/include -I$root/tests -idirafter /usr/include"
+flags="$flags -Wall -Wno-unused-parameter -Wno-format-truncation -Wno-maybe-uninitialized -I$root/src -I$root/include -I$root/tests -idirafter /usr/include"
 sources=$(ls "$root"/src/base/*.c "$root"/src/ir/*.c "$root"/src/mil/*.c "$root"/src/target/*.c "$root"/src/device/*.c \
-  "$root"/src/device/sim/*.c "$root"/src/device/null/*.c "$root"/src/device/ane/*.c | grep -v -e device/registry.c -e device/auto.c)
+  "$root"/src/device/sim/*.c "$root"/src/device/null/*.c "$root"/src/device/ane/*.c | grep -v -e device/registry.c -e device/auto.c -e base/json.c)
 for file in $sources "$root"/tests/ane/cross_*.c "$root"/tests/standin/*.c; do
   object=$out/linux/$(echo "${file#"$root"/}" | tr / _).o
   if [ "$object" -nt "$file" ] && [ -z "$(find "$root/src" "$root/include" "$root/tests/standin" -name '*.[hi]*' -newer "$object")" ]; then continue; fi

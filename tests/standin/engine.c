@@ -88,9 +88,10 @@ static void close_sim(void) {
 static orion_device *the_sim(void) {
   if (sim && strcmp(sim_family, family()) != 0 && !counts[COUNT_LOADED]) close_sim();
   if (sim) return sim;
-  char spec[64];
+  // Its rules as on the engine, silent where that is silent; budgets are counted here.
+  char spec[96];
   snprintf(sim_family, sizeof sim_family, "%s", family());
-  snprintf(spec, sizeof spec, "sim:%s", sim_family);
+  snprintf(spec, sizeof spec, "sim:%s%s", sim_family, *sim_family == 'm' ? ",mode=faithful,off=C05+C40" : "");
   return orion_device_open(spec, 1, NULL, &sim, NULL) == ORION_OK ? sim : NULL;
 }
 
@@ -122,10 +123,14 @@ static void order_ports(port *ports, size_t n) {
   if (world_is("order", "size")) qsort(ports, n, sizeof *ports, by_size);
 }
 
+static size_t packed_row(const orion_layout *l) {
+  return orion_layout_columns(l) * orion_dtype_bits((orion_dtype)l->dtype) / 8;
+}
+
 static void add_port(port *list, size_t *n, const orion_io *io, size_t row_align) {
   port *p = &list[(*n)++];
   const orion_layout *l = &io->layout;
-  size_t align = row_align ? row_align : (size_t)world_number("rows"), packed = l->row_bytes;
+  size_t align = row_align ? row_align : (size_t)world_number("rows"), packed = packed_row(l);
   p->io = io;
   snprintf(p->name, sizeof p->name, "%s", io->name);
   p->row_bytes = (packed + align - 1) / align * align;
@@ -266,7 +271,7 @@ static void move_rows(procedure *f, const port *p, char *memory, bool in) {
   char *packed = orion_surface_lock(s);
   for (size_t r = 0; r < orion_layout_rows(l); r++) {
     char *theirs = memory + r * p->row_bytes, *ours = packed + r * l->row_bytes;
-    memcpy(in ? ours : theirs, in ? theirs : ours, l->row_bytes);
+    memcpy(in ? ours : theirs, in ? theirs : ours, packed_row(l));
   }
   orion_surface_unlock(s);
 }

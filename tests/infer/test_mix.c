@@ -15,8 +15,8 @@ typedef struct place {  // where a session runs, and how near it comes to merged
 } place;
 
 static const place CPU_FP32 = {"cpu", "cpu", "fp32", 1e-3}, CPU_FP16 = {"cpu", "cpu", "fp16", 2e-2},
-                   SIM = {"sim:ideal", "m4", NULL, 2e-2}, SIM_M1 = {"sim:m1,rows=64", "m1", NULL, 6e-2},
-                   CPU_INT8 = {"cpu", "cpu", "int8", 0.15};
+                   SIM = {"sim:ideal", "m4", NULL, 2e-2}, SIM_M1 = {"sim:m1,mode=strict", "m1", NULL, 6e-2},
+                   SIM_INT8 = {"sim:ideal", "m4", "int8", 0.15}, CPU_INT8 = {"cpu", "cpu", "int8", 0.15};
 
 static const int32_t TEXT[LENGTH] = {1, 17, 5, 42, 96, 3, 64, 17, 5, 88, 20, 7};
 
@@ -139,6 +139,7 @@ static void adapters_give_what_merged_weights_give_on_the_engine(void **state) {
   compare_with_merged(TEST_LLAMA, &SIM, 16, 16);
   compare_with_merged(TEST_QWEN3, &SIM, 1, 1);
   compare_with_merged(TEST_LLAMA, &SIM_M1, 4, 40);
+  compare_with_merged(TEST_QWEN2, &SIM_INT8, 8, 8);
 }
 
 static void adapters_in_a_mix_add_up(void **state) {

@@ -362,6 +362,34 @@ static void merging_adds_the_product(void **state) {
   orion_adapter_close(a);
 }
 
+// One that others trained: read for GPT-2's shape, whose weights it does not need.
+static void an_adapter_of_peft_is_read(void **state) {
+  (void)state;
+  char path[TEST_PATH_MAX];
+  SKIP_WITHOUT_SHARED(path, "data/lora/gpt2-tigrinya-causal");
+  orion_config c = test_config(TEST_GPT2, 16);
+  c.layers = 12;
+  c.heads = c.kv_heads = 12;
+  c.head_dim = 64;
+  c.dim = 768;
+  c.hidden = 3072;
+  orion_model shape = {.allocator = orion_allocator_or_default(NULL), .config = c};
+  orion_adapter *a;
+  orion_error err;
+  orion_adapter_info info;
+  assert_ok(orion_adapter_open(&shape, path, &a, &err), &err);
+  orion_adapter_describe(a, &info);
+  assert_int_equal(info.rank, 8);
+  assert_string_equal(info.targets, "q,k,v,o,down");
+  assert_int_equal(info.parameters, 12 * 8 * (768 + 2304 + 768 + 768 + 3072 + 768));
+  for (int layer = 0; layer < 12; layer++) {
+    const orion_adapter_part *q = orion_adapter_at(a, layer, ORION_PROJECTION_Q), *v = orion_adapter_at(a, layer, ORION_PROJECTION_V);
+    assert_true(q->scale == 4 && v->a == q->a);  // alpha 32
+    assert_ptr_equal(v->b->bytes, (const char *)q->b->bytes + 2 * 768 * 8 * sizeof(float));
+  }
+  orion_adapter_close(a);
+}
+
 typedef struct sweep {
   orion_model *model;
   folder folder;
@@ -399,6 +427,7 @@ int main(void) {
       cmocka_unit_test(bad_adapters_get_one_line_that_names_the_tensor),
       cmocka_unit_test(what_is_no_directory_of_peft_is_refused),
       cmocka_unit_test(damaged_numbers_are_found),
+      cmocka_unit_test(an_adapter_of_peft_is_read),
       cmocka_unit_test(what_is_written_reads_back),
       cmocka_unit_test(a_part_of_a_joint_matrix_is_filled_up_with_zeros),
       cmocka_unit_test(merging_adds_the_product),

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "orion/tokenizer.h"
+#include "train/tokens_impl.h"
 
 static const cli_option options[] = {
     {"model", 'm', CLI_TEXT, "MODEL", "directory with a tokenizer, or a tokenizer file", false},
@@ -12,6 +13,7 @@ static const cli_option options[] = {
     {"file", 'f', CLI_TEXT, "FILE", "text from a file (- for standard input)", false},
     {"decode", 0, CLI_TEXT, "IDS", "print the text of ids 1,2,3", false},
     {"bos", 0, CLI_FLAG, NULL, "begin token first", false},
+    {"documents", 0, CLI_FLAG, NULL, "as training data: <|endoftext|> ends a document (needs -f FILE)", false},
     {"no-special", 0, CLI_FLAG, NULL, "special tokens in the text are plain text", false},
     {"to", 0, CLI_TEXT, "FILE.bin", "write the ids as little-endian uint16 (uint32 above 65,536 tokens)", false},
     {"learn", 0, CLI_INT, "N", "learn a byte-level BPE vocabulary of N tokens from the text; --to DIR takes it", false},
@@ -62,6 +64,29 @@ static void print_ids(const cli_args *a, const int32_t *ids, size_t n) {
   printf(a->json ? "]}\n" : "]\n");
 }
 
+static orion_status give(const cli_args *a, const orion_tokenizer *t, const int32_t *ids, size_t n, orion_error *err) {
+  const char *to = cli_text(a, "to", NULL);
+  if (!to) {
+    print_ids(a, ids, n);
+    return ORION_OK;
+  }
+  ORION_TRY(write_file(to, ids, n, orion_tokenizer_vocab_size(t), err));
+  if (a->json) cli_print_json(json_pack("{s:I, s:s}", "count", (json_int_t)n, "file", to));
+  if (!a->json) printf("%zu tokens\n", n);
+  return ORION_OK;
+}
+
+// What training makes of a text (train/tokens.h): each document begins with the begin token, or ends with the separator.
+static orion_status encode_documents(const cli_args *a, const orion_tokenizer *t, orion_error *err) {
+  const char *path = cli_text(a, "file", NULL);
+  if (!path || a->n_rest) return CLI_USAGE(err, "tokenize: --documents wants -f FILE");
+  orion_token_file file = {0};
+  orion_status status = orion_token_file_encode(orion_allocator_or_default(NULL), path, t, &file, err);
+  if (status == ORION_OK) status = give(a, t, file.ids, (size_t)file.n, err);
+  orion_free(NULL, file.ids, file.cap_ids, sizeof *file.ids);
+  return status;
+}
+
 static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_error *err) {
   char *text = NULL;
   size_t size;
@@ -78,14 +103,7 @@ static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_er
   size_t n = 0;
   orion_status status = orion_token_encoder_create(NULL, t, &encoder, err);
   if (status == ORION_OK) status = orion_token_encode(encoder, text ? text : given, size, flags, &ids, &n, err);
-  const char *to = cli_text(a, "to", NULL);
-  if (status == ORION_OK && to) {
-    status = write_file(to, ids, n, orion_tokenizer_vocab_size(t), err);
-    if (status == ORION_OK && a->json) cli_print_json(json_pack("{s:I, s:s}", "count", (json_int_t)n, "file", to));
-    if (status == ORION_OK && !a->json) printf("%zu tokens\n", n);
-  } else if (status == ORION_OK) {
-    print_ids(a, ids, n);
-  }
+  if (status == ORION_OK) status = give(a, t, ids, n, err);
   orion_token_encoder_destroy(encoder);
   if (text) orion_free(NULL, text, size + 1, 1);
   return status;
@@ -116,7 +134,9 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (!path) return CLI_USAGE(err, "tokenize: -m MODEL is missing");
   orion_tokenizer *t;
   ORION_TRY(orion_tokenizer_open(NULL, path, NULL, &t, err));
-  orion_status status = ids ? decode(a, t, ids, err) : encode(a, t, err);
+  orion_status status = ids                           ? decode(a, t, ids, err)
+                        : cli_flag(a, "documents") ? encode_documents(a, t, err)
+                                                   : encode(a, t, err);
   orion_tokenizer_close(t);
   return status;
 }

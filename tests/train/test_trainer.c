@@ -89,6 +89,9 @@ static void assert_same_weights(const orion_trainer *a, const orion_trainer *b) 
 
 // ---- against PyTorch ----
 
+#define LR 1e-3
+#define ADAM_EPS 1e-8
+
 typedef struct golden {
   char dir[TEST_PATH_MAX];
   double *batches, *losses, *norms;
@@ -135,31 +138,42 @@ static orion_params *golden_weights(const golden *g, const char *file, const cha
   return p;
 }
 
-// How far weights are from where they should be. Where a gradient is not well above eps, Adam divides rounding errors by
-// eps: the biases of GPT-2's keys, whose gradient is zero in exact arithmetic, move by their noise. Those weights count
-// as `faint`, by their gradient in the first step, and are left out of `largest`.
+// How far weights are from where they should be. Adam divides a gradient by its own size, so that the first steps depend on
+// its sign alone, and a rounding error d moves a weight with gradient g by lr * eps * d / (g + eps)^2: at most by 2 lr where
+// the error turns the sign. Weights are told apart by their clipped gradient g of the first step:
+//   clear    g well above what rounding does to gradients: held to a bound on each
+//   weak     g within reach of fp16's rounding of sums: in fp16 held to a bound on all together
+//   faint    g within 100 eps (the biases of GPT-2's keys have none at all in exact arithmetic): held to the formula above
 typedef struct deviation {
-  double largest;       // error of one weight as a share of the largest change
-  double root;          // of the sum of all squared errors, over that of all changes
-  size_t faint, total;
+  double largest;       // error of one clear weight as a share of the largest change
+  double root;          // of the sum of squared errors of clear and weak weights, over that of their changes
+  double beyond;        // the largest error of a faint weight, over what the formula allows it
+  size_t faint, weak, total;
 } deviation;
 
+#define FAINT_NOISE 1.6e-8  // error of a small clipped gradient in fp32: of sums whose terms are near 0.1
+
 static deviation compare_weights(const orion_params *got, const orion_params *want, const orion_params *first,
-                                 const orion_params *gradient, double clip) {
+                                 const orion_params *gradient, double clip, double clear, int64_t steps) {
   deviation d = {0};
   double change = 0, errors = 0, changes = 0;
   for (size_t i = 0; i < got->n; i++) {
     for (size_t k = 0; k < got->list[i].n; k++) {
       double c = (double)want->list[i].value[k] - (double)first->list[i].value[k];
-      double e = (double)got->list[i].value[k] - (double)want->list[i].value[k];
+      double e = fabs((double)got->list[i].value[k] - (double)want->list[i].value[k]);
       double g = fabs((double)gradient->list[i].value[k]) * clip;
-      bool faint = g < 1e-6;  // 100 eps
       change = fmax(change, fabs(c));
+      d.total++;
+      if (g < 1e-6) {
+        double turned = fmin(2, ADAM_EPS * FAINT_NOISE / ((g + ADAM_EPS) * (g + ADAM_EPS)));
+        d.beyond = fmax(d.beyond, e / (LR * (turned * (double)steps + 1e-4)));
+        d.faint += g > 0;  // tokens that do not occur have none at all
+        continue;
+      }
       changes += c * c;
       errors += e * e;
-      if (!faint) d.largest = fmax(d.largest, fabs(e));
-      d.faint += faint && g > 0;  // tokens that do not occur have none at all
-      d.total++;
+      if (g >= clear) d.largest = fmax(d.largest, e);
+      d.weak += g < clear;
     }
   }
   d.largest /= change;
@@ -177,7 +191,7 @@ static void check_golden(fixture *f, const char *name, orion_dtype compute, doub
   orion_params *p = golden_weights(&g, "model.safetensors", f->dir, f->device);
   orion_params *first = golden_weights(&g, "model.safetensors", f->dir, f->device);
   orion_params *gradient = golden_weights(&g, "grads.safetensors", f->dir, f->device);
-  orion_adamw adamw = {.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1};
+  orion_adamw adamw = {.beta1 = 0.9, .beta2 = 0.95, .eps = ADAM_EPS, .weight_decay = 0.1, .clip = 1};
   orion_optimizer *o;
   orion_updater *u;
   orion_step_spec spec = {.batch = g.batch, .seq = g.seq, .compute = compute, .weights = ORION_FP32, .gradients = true};
@@ -201,20 +215,24 @@ static void check_golden(fixture *f, const char *name, orion_dtype compute, doub
     if (!(fabs(norm - g.norms[t]) < 3 * loss_bound * g.norms[t])) {
       fail_msg("%s step %d: norm %.9g, want %.9g", name, (int)t, norm, g.norms[t]);
     }
-    assert_int_equal(orion_optimizer_step(o, grads, 1 / scale, norm, 1e-3, t + 1), p->n);
+    assert_int_equal(orion_optimizer_step(o, grads, 1 / scale, norm, LR, t + 1), p->n);
     assert_ok(orion_updater_apply(u, &ms, &err), &err);
     if (t != 0 && t + 1 != g.steps) continue;
     orion_params *want = golden_weights(&g, t ? "after10.safetensors" : "after1.safetensors", f->dir, f->device);
-    deviation d = compare_weights(p, want, first, gradient, 1 / fmax(1, g.norms[0]));
-    print_message("# %s %s, %d steps: largest %.2e, all %.2e, %zu of %zu faint\n", name, orion_dtype_name(compute), (int)t + 1,
-                  d.largest, d.root, d.faint, d.total);
-    if (compute == ORION_FP32) {
-      assert_true(d.largest < 1e-4);
-      assert_true(d.root < 5e-3);
+    bool half = compute == ORION_FP16;
+    deviation d = compare_weights(p, want, first, gradient, 1 / fmax(1, g.norms[0]), half ? 1e-4 : 1e-6, t + 1);
+    print_message("# %s %s, %d steps: largest %.2e, all %.2e, faint %.2e of what they may; %zu faint, %zu weak of %zu\n", name,
+                  orion_dtype_name(compute), (int)t + 1, d.largest, d.root, d.beyond, d.faint, d.weak, d.total);
+    if (half && t == 0) {
+      assert_true(d.largest < 1e-3);
+    } else if (half) {
+      assert_true(d.root < 2e-2);
     } else {
-      assert_true(d.root < 0.1);
+      assert_true(d.largest < 1e-4);
+      assert_true(d.root < 1e-5);
+      assert_true(d.beyond < 1);
     }
-    assert_true((double)d.faint < 5e-3 * (double)d.total);
+    assert_true((double)d.faint < 5e-3 * (double)d.total && (double)d.weak < 0.06 * (double)d.total);
     orion_params_destroy(want);
   }
   orion_updater_destroy(u);
@@ -234,8 +252,8 @@ static void ten_steps_of_grouped_untied_equal_pytorch(void **state) {
 }
 static void ten_steps_of_qwen3_equal_pytorch(void **state) { check_golden(*state, "qwen3-train", ORION_FP32, 1e-4); }
 
-// Adam divides each gradient by its own size, so those lost in fp16's rounding move weights otherwise: only their sum is
-// bounded.
+// Whatever the loss scale, from 1 to 16384, what differs is weights whose gradient is near zero, so that fp16's rounding of its
+// terms turns its sign. After one step all others are where they should be; after ten, the sum of all errors is bounded.
 static void ten_steps_in_fp16_are_near(void **state) {
   check_golden(*state, "gpt2-train", ORION_FP16, 2e-2);
   check_golden(*state, "llama-train", ORION_FP16, 2e-2);

@@ -193,6 +193,17 @@ def tokenize_case():
     expect(value["count"] == len(ids), f"{value}")
 
 
+def documents_case():
+    """As training reads a text: blanks and separators between documents go, each begins with the begin token (id 1)."""
+    tokenizer = suite.shared("data/tokenizers/llama2/tokenizer.model")
+    text = suite.write("two.txt", "A cat sat.\n<|endoftext|>\n  A dog ran.\n<|endoftext|>\n")
+    ids = json.loads(run("tokenize", "-m", tokenizer, "--documents", "-f", text).stdout)
+    parts = [json.loads(run("tokenize", "-m", tokenizer, "--bos", part).stdout) for part in ("A cat sat.", "A dog ran.")]
+    expect(ids == parts[0] + parts[1] and parts[0][0] == 1, f"{ids} instead of {parts}")
+
+
+suite.case("tokenize: documents as training data", documents_case)
+suite.fails("tokenize: documents from a file", ["tokenize", "-m", MODEL, "--documents", "text"], code=2, stderr="wants -f FILE")
 suite.case("tokenize: ids, back again, and the bytes of a token file", tokenize_case)
 suite.fails("tokenize: ids that are none", ["tokenize", "-m", MODEL, "--decode", "1,,2"], code=2)
 

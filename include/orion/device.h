@@ -108,6 +108,21 @@ ORION_API void orion_executable_times(const orion_executable *e, orion_run_times
 ORION_API orion_status orion_executable_update(orion_executable *e, const char *value, const void *bytes, size_t n,
                                                orion_error *err);
 
+/// ---- what happens to numbers ---- by kind of operation and layer, over all runs of programs compiled while counting.
+typedef struct orion_tally {
+  const char *op;          ///< "conv"
+  const char *layer;       ///< "l3" where the names of the program's values say it, else ""
+  uint64_t runs, results;  ///< of the operation; numbers that it made
+  uint64_t infinite;       ///< of them: sums that reached the accumulator's limit, fp16 overflow, infinity passed on
+  uint64_t products, dropped;  ///< multiplied pairs; of them: not zero, and too small to be added
+  uint64_t vanished;       ///< results that underflowed to zero
+  uint64_t out_of_range;   ///< arguments beyond the ends of an activation's table
+  double max_error;        ///< of a table, against the exact function
+} orion_tally;
+/// Counts from now on, or stops. ORION_UNSUPPORTED where the device cannot.
+ORION_API orion_status orion_device_count(orion_device *device, bool on, orion_error *err);
+ORION_API const orion_tally *orion_device_tallies(const orion_device *device, size_t *out_n);  ///< until the next compile
+
 /// ---- surfaces ---- memory shared with the device. Zeroed when made.
 ORION_API orion_status orion_surface_create(orion_device *device, const orion_layout *layout, orion_surface **out,
                                             orion_error *err);

@@ -243,6 +243,55 @@ orion_status orion_file_write(const orion_allocator *a, const char *path, const 
   return orion_file_writer_commit(w, err);
 }
 
+// ---- growing ----
+
+struct orion_file_appender {
+  const orion_allocator *allocator;
+  int fd;
+  off_t end;
+  char *path;
+};
+
+orion_status orion_file_appender_open(const orion_allocator *a, const char *path, orion_file_appender **out,
+                                      orion_error *err) {
+  a = orion_allocator_or_default(a);
+  orion_file_appender *f = orion_alloc_zero(a, 1, sizeof *f);
+  if (!f) return ORION_OOM(err, path);
+  *f = (orion_file_appender){a, -1, 0, orion_strdup(a, path)};
+  if (f->path) f->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (f->fd >= 0) {
+    *out = f;
+    return ORION_OK;
+  }
+  orion_status status = f->path ? io_fail(err, path, "cannot create") : ORION_OOM(err, path);
+  orion_file_appender_close(f);
+  return status;
+}
+
+orion_status orion_file_appender_put(orion_file_appender *f, const void *bytes, size_t n, orion_error *err) {
+  off_t at = f->end;
+  for (size_t done = 0; done < n;) {
+    ssize_t wrote = pwrite(f->fd, (const char *)bytes + done, n - done, at);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      orion_status status = io_fail(err, f->path, "cannot write");
+      if (ftruncate(f->fd, f->end) != 0) orion_error_prefix(err, "and what was begun stays in it");
+      return status;
+    }
+    done += (size_t)wrote;
+    at += wrote;
+  }
+  f->end = at;
+  return ORION_OK;
+}
+
+void orion_file_appender_close(orion_file_appender *f) {
+  if (!f) return;
+  if (f->fd >= 0) close(f->fd);
+  orion_strfree(f->allocator, f->path);
+  orion_free(f->allocator, f, 1, sizeof *f);
+}
+
 bool orion_file_exists(const char *path) {
   struct stat st;
   return stat(path, &st) == 0 && S_ISREG(st.st_mode);

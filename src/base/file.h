@@ -34,6 +34,14 @@ void orion_file_writer_abort(orion_file_writer *w);                             
 orion_status orion_file_write(const orion_allocator *a, const char *path, const void *bytes, size_t n,
                               orion_error *err);
 
+// A file that grows: what was put is in the file, whole, when a put returns, whatever becomes of the process after. Starts
+// empty; a put that fails is cut off again.
+typedef struct orion_file_appender orion_file_appender;
+orion_status orion_file_appender_open(const orion_allocator *a, const char *path, orion_file_appender **out,
+                                      orion_error *err);
+orion_status orion_file_appender_put(orion_file_appender *f, const void *bytes, size_t n, orion_error *err);
+void orion_file_appender_close(orion_file_appender *f);  // NULL is ignored
+
 bool orion_file_exists(const char *path);
 bool orion_dir_exists(const char *path);
 orion_status orion_dir_make(const char *path, orion_error *err);  // with its parents; existing is fine

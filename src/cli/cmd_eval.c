@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/sim_report.h"
 #include "cli/npy.h"
 #include "cli/text_model.h"
 
@@ -17,6 +18,7 @@ static const cli_option options[] = {
     {"tokens-file", 0, CLI_TEXT, "FILE", "the text as tokenize --to writes it: uint16 (uint32 above 65,536 tokens)", false},
     {"limit", 0, CLI_INT, "N", "look at the first N tokens only", false},
     {"logits", 0, CLI_TEXT, "OUT.npy", "write fp32 logits [T, V]", false},
+    CLI_SIM_REPORT_OPTION,
     {0},
 };
 
@@ -134,10 +136,13 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (status == ORION_OK) {
     double nll = e.nll / (double)e.predicted;
     if (a->json) {
-      cli_print_json(json_pack("{s:f, s:f, s:I, s:f}", "nll", nll, "ppl", exp(nll), "tokens", (json_int_t)e.predicted,
-                               "tok_s", (double)used / seconds));
+      json_t *o = json_pack("{s:f, s:f, s:I, s:f}", "nll", nll, "ppl", exp(nll), "tokens", (json_int_t)e.predicted, "tok_s",
+                            (double)used / seconds);
+      cli_sim_report_end(a, m.device, o);
+      cli_print_json(o);
     } else {
       printf("nll %.6f  ppl %.4f  over %zu tokens\n", nll, exp(nll), e.predicted);
+      cli_sim_report_end(a, m.device, NULL);
     }
   }
   orion_free(NULL, ids, n, sizeof *ids);

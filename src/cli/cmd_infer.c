@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/sim_report.h"
 #include "cli/text_model.h"
 #include "orion/sampler.h"
 #include "orion/speculate.h"
@@ -24,6 +25,7 @@ static const cli_option options[] = {
     {"stop", 0, CLI_TEXT, "STR", "end the text before STR", true},
     {"speculate", 0, CLI_INT, "N", "guess up to N tokens ahead from the text itself; default 0: none", false},
     {"ignore-eos", 0, CLI_FLAG, NULL, "go on after an end token", false},
+    CLI_SIM_REPORT_OPTION,
     {0},
 };
 
@@ -225,6 +227,7 @@ static void print_summary(generation *g) {
     json_object_set_new(summary, "guessed", json_integer((json_int_t)s.guessed));
     json_object_set_new(summary, "accepted", json_integer((json_int_t)s.accepted));
   }
+  cli_sim_report_end(g->a, g->m.device, summary);
   cli_print_json(summary);
 }
 
@@ -265,6 +268,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
       print_summary(&g);
     } else {
       putchar('\n');
+      cli_sim_report_end(a, g.m.device, NULL);
       if (cli_progress_wanted(a)) {
         fprintf(stderr, "%zu + %zu tokens; load %.0f ms, prompt %.0f ms, %.1f tokens/s\n", g.n_prompt, g.n - g.n_prompt,
                 g.m.load_ms, g.prefill_ms, g.decode_ms > 0 ? 1e3 * (double)g.decoded / g.decode_ms : 0.0);

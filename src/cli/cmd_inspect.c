@@ -12,6 +12,7 @@
 #include "orion/tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/log.h"
+#include "device/record/record.h"
 
 static const cli_option options[] = {
     {"all", 0, CLI_FLAG, NULL, "every tensor, not only the first twenty", false},
@@ -123,6 +124,41 @@ static void print_tensors(json_t *o, bool all) {
     json_array_foreach(json_object_get(t, "shape"), k, d) printf("%s%lld", k ? " x " : " ", (long long)json_integer_value(d));
     printf("  at %lld\n", (long long)json_integer_value(json_object_get(t, "offset")));
   }
+}
+
+// Counts by kind, the device, and the first error.
+static orion_status inspect_record(const char *path, json_t **out, orion_error *err) {
+  orion_record *r;
+  orion_record_entry e;
+  size_t counts[ORION_RECORD_KINDS] = {0}, failed = 0;
+  double seconds = 0;
+  bool more = true;
+  ORION_TRY(orion_record_open(NULL, path, &r, err));
+  *out = json_pack("{s:s}", "kind", "record");
+  orion_status status = orion_record_next(r, &e, &more, err);
+  for (; status == ORION_OK && more; status = orion_record_next(r, &e, &more, err)) {
+    counts[e.kind]++;
+    if (e.kind == ORION_RECORD_RUN) seconds += e.seconds;
+    if (e.kind == ORION_RECORD_OPEN) {
+      json_object_set_new(*out, "device", json_stringn(e.spec.text, e.spec.n));
+      json_object_set_new(*out, "numerics", json_stringn(e.numerics.text, e.numerics.n));
+    }
+    if (e.status != ORION_OK && failed++ == 0) {
+      json_object_set_new(*out, "first_error", json_stringn(e.message.text, e.message.n));
+    }
+  }
+  for (int k = ORION_RECORD_PROGRAM; k < ORION_RECORD_KINDS; k++) {
+    json_object_set_new(*out, orion_record_kind_name((uint32_t)k), json_integer((json_int_t)counts[k]));
+  }
+  json_object_set_new(*out, "errors", json_integer((json_int_t)failed));
+  json_object_set_new(*out, "run_ms", json_real(1e3 * seconds));
+  json_object_set_new(*out, "ends_inside_a_call", json_boolean(orion_record_cut(r)));
+  orion_record_close(r);
+  if (status != ORION_OK) {
+    json_decref(*out);
+    *out = NULL;
+  }
+  return status;
 }
 
 static orion_status inspect_blob(const char *path, json_t **out, orion_error *err) {
@@ -307,6 +343,7 @@ static orion_status inspect(const char *path, const char *svg, json_t **out, ori
   if (!orion_file_exists(path) && !orion_dir_exists(path)) return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory", path);
   if (ends_with(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
   if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
+  if (orion_record_is(path)) return inspect_record(path, out, err);
   if (begins_as_blob(path)) return inspect_blob(path, out, err);
   char log[4096];
   snprintf(log, sizeof log, "%s/log.jsonl", path);

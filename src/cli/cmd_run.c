@@ -6,8 +6,11 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "cli/commands.h"
+#include "cli/replay.h"
+#include "cli/sim_report.h"
 #include "cli/npy.h"
 #include "device/layout.h"
+#include "device/record/record.h"
 #include "mil/bind.h"
 
 static const cli_option options[] = {
@@ -17,6 +20,8 @@ static const cli_option options[] = {
     {"blobs", 0, CLI_TEXT, "DIR", "where @model_path is; default: beside the text", false},
     {"function", 0, CLI_TEXT, "NAME", "default: main, or the only one", false},
     {"repeat", 0, CLI_INT, "N", "run N times; the time is the median's", false},
+    {"tolerance", 0, CLI_NUMBER, "X", "of a record: fail where an output differs by more than X of its scale", false},
+    CLI_SIM_REPORT_OPTION,
     {0},
 };
 
@@ -202,20 +207,25 @@ static orion_status report(const job *j, orion_error *err) {
   if (status != ORION_OK || !j->a->json) {
     json_decref(list);
     if (status == ORION_OK) printf("%.3f ms\n", j->ms);
+    if (status == ORION_OK) cli_sim_report_end(j->a, j->device, NULL);
     return status;
   }
   orion_device_info info;
   orion_device_describe(j->device, &info);
-  cli_print_json(json_pack("{s:o, s:f, s:s}", "outputs", list, "run_ms", j->ms, "device", info.name));
+  json_t *o = json_pack("{s:o, s:f, s:s}", "outputs", list, "run_ms", j->ms, "device", info.name);
+  cli_sim_report_end(j->a, j->device, o);
+  cli_print_json(o);
   return ORION_OK;
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {
+  if (orion_record_is(a->rest[0])) return cli_replay(a, err);
   job j = {.a = a};
   orion_mil_open_options open = {.blobs = cli_text(a, "blobs", NULL)};
   orion_compile_options compile = {.function = cli_text(a, "function", NULL)};
   orion_status status = orion_mil_open(NULL, a->rest[0], &open, &j.program, err);
   if (status == ORION_OK) status = cli_open_device(a, &j.device, err);
+  if (status == ORION_OK) status = cli_sim_report_start(a, j.device, err);
   if (status == ORION_OK) status = orion_device_compile(j.device, j.program, &compile, &j.executable, err);
   if (status == ORION_OK) status = orion_bindings_create(j.executable, &j.bindings, err);
   if (status == ORION_OK) {
@@ -235,5 +245,5 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_run = {
-    "run", "FILE.mil|DIR.mlmodelc", "Run a program on a device.",
+    "run", "FILE.mil|DIR.mlmodelc|FILE.record", "Run a program, or what a record device wrote down, on a device.",
     "orion run model.mil --random-inputs 1 --device sim:ideal --out results", options, 1, 1, run};

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/thread.h"
 #include "cli/commands.h"
+#include "cli/sim_report.h"
 #include "model/model.h"
 #include "orion/train.h"
 #include "train/comm.h"
@@ -55,6 +56,7 @@ static const cli_option options[] = {
     {"weights", 0, CLI_TEXT, "T", "how the model under an adapter is kept: fp16 (default), fp32, int8 or int4", false},
     {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
     {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
+    CLI_SIM_REPORT_OPTION,
     {0},
 };
 
@@ -284,6 +286,7 @@ static orion_status open_all(run_state *r, orion_error *err) {
   ORION_TRY(read_numbers(r, err));
   ORION_TRY(choose_out(r, err));
   ORION_TRY(open_device(r, err));
+  ORION_TRY(cli_sim_report_start(r->args, r->device, err));
   ORION_TRY(orion_trainer_create(r->model, r->device, r->tokenizer, &r->o, &r->trainer, err));
   orion_adapter_close(r->adapter);
   r->adapter = NULL;
@@ -417,6 +420,7 @@ static void report(const run_state *r) {
     json_object_set_new(o, "eval_loss", json_real(r->last_eval));
     json_object_set_new(o, "best_eval_loss", json_real(i.best_loss));
   }
+  cli_sim_report_end(r->args, r->device, o);
   cli_print_json(o);
 }
 
@@ -437,6 +441,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   }
   status = orion_comm_agree(r.o.comm, status, err);
   if (status == ORION_OK && args.json && !r.spent) report(&r);
+  if (status == ORION_OK && !args.json && !r.spent && cli_speaks()) cli_sim_report_end(&args, r.device, NULL);
   close_all(&r);
   if (status == ORION_OK && r.spent) status = start_anew(&r, err);
   return cli_speaks() ? status : ORION_OK;  // the first one says it: mpirun ends all with the first that fails, perhaps unheard

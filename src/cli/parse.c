@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 static const cli_option common[] = {
-    {"device", 0, CLI_TEXT, "D", "cpu, cpu:isa=avx2, sim:ideal, null, auto", false},
+    {"device", 0, CLI_TEXT, "D", "cpu, cpu:isa=avx2, sim:ideal, sim:m4, null, auto", false},
     {"threads", 0, CLI_INT, "N", "host threads; 0: one for each processor", false},
     {"json", 0, CLI_FLAG, NULL, "one JSON object on stdout and nothing else", false},
     {"quiet", 'q', CLI_FLAG, NULL, "no progress", false},

@@ -1,4 +1,5 @@
 #include "cli/text_model.h"
+#include "cli/sim_report.h"
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -58,6 +59,7 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
   if (status == ORION_OK) status = open_tokenizer(a, need_tokenizer, out, err);
   if (status == ORION_OK) status = lora_args_open(a, "lora", out->model, &out->lora, err);
   if (status == ORION_OK) status = cli_open_device(a, &out->device, err);
+  if (status == ORION_OK) status = cli_sim_report_start(a, out->device, err);
   if (status == ORION_OK) status = open_session(&options, out, err);
   if (status != ORION_OK) {
     text_model_close(out);

@@ -104,6 +104,19 @@ orion_status orion_device_compile(orion_device *device, orion_program *program, 
   return ORION_OK;
 }
 
+orion_status orion_device_count(orion_device *device, bool on, orion_error *err) {
+  const orion_device_vtable *vtable = device->vtable;
+  if (!vtable->count) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "device %s: it does not count what happens to numbers (sim does)", vtable->name);
+  }
+  return vtable->count(device, on, err);
+}
+
+const orion_tally *orion_device_tallies(const orion_device *device, size_t *out_n) {
+  *out_n = 0;
+  return device->vtable->tallies ? device->vtable->tallies(device, out_n) : NULL;
+}
+
 // ---- surfaces ----
 
 orion_status orion_surface_create(orion_device *device, const orion_layout *layout, orion_surface **out,

@@ -30,6 +30,8 @@ typedef struct orion_device_vtable {
   void (*release)(orion_executable *e);  // frees all, calling orion_executable_deinit
   orion_status (*run)(orion_executable *e, orion_surface *const *surfaces, orion_error *err);  // in order of ios
   orion_status (*update)(orion_executable *e, const char *value, const void *bytes, size_t n, orion_error *err);
+  orion_status (*count)(orion_device *d, bool on, orion_error *err);  // orion_device_count; NULL: it cannot
+  const orion_tally *(*tallies)(const orion_device *d, size_t *out_n);
   // A surface whose layout is not the io's: ORION_OK takes it all the same. NULL: refused as an invalid argument.
   orion_status (*bind_other)(orion_executable *e, const orion_io *io, const orion_layout *given, orion_error *err);
   const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
@@ -70,6 +72,6 @@ orion_status orion_executable_init(orion_executable *e, orion_device *d, const o
                                    orion_error *err);
 void orion_executable_deinit(orion_executable *e);
 
-extern const orion_device_vtable orion_device_null, orion_device_cpu, orion_device_sim, orion_device_ane;
+extern const orion_device_vtable orion_device_null, orion_device_record, orion_device_cpu, orion_device_sim, orion_device_ane;
 
 #endif

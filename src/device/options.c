@@ -13,12 +13,22 @@ static bool is_word(const char *s) {
   return true;
 }
 
+// "sim:m4" of "record:sim:m4,file=x": the device that another wraps.
+static bool wraps(const char *name, const char *part) {
+  char inner[64];
+  const char *colon = strchr(part, ':');
+  if (strcmp(name, "record") != 0 || !colon || (size_t)(colon - part) >= sizeof inner) return false;
+  memcpy(inner, part, (size_t)(colon - part));
+  inner[colon - part] = 0;
+  return is_word(inner) && is_word(colon + 1);
+}
+
 // One part between commas; `at` counts them from 0.
 static orion_status parse_part(orion_device_spec *out, const char *spec, char *part, int at, orion_error *err) {
   orion_device_options *o = &out->options;
   char *equals = strchr(part, '=');
   if (!equals) {
-    if (at > 0 || !is_word(part)) {
+    if (at > 0 || !(is_word(part) || wraps(out->name, part))) {
       return ORION_FAIL(err, ORION_INVALID, "device '%s': '%s' is not an option (write key=value)", spec, part);
     }
     o->family = part;

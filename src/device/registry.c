@@ -4,8 +4,8 @@
 #include <string.h>
 
 static const orion_device_vtable *const devices[] = {&orion_device_cpu, &orion_device_sim, &orion_device_ane,
-                                                   &orion_device_null};
-static const char *const names[] = {"cpu", "sim", "ane", "null", NULL};
+                                                   &orion_device_record, &orion_device_null};
+static const char *const names[] = {"cpu", "sim", "ane", "record", "null", NULL};
 
 const char *const *orion_device_names(void) { return names; }
 

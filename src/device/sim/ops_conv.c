@@ -6,6 +6,7 @@
 
 #include "device/sim/rules.h"
 #include "device/sim/sim.h"
+#include "device/sim/tally.h"
 #include "device/sim/winograd.h"
 
 typedef struct geometry {
@@ -125,11 +126,15 @@ static void gather_range(void *ctx, size_t begin, size_t end, int worker) {
   }
 }
 
+static orion_sim_product conv_product(const conv_job *j) {
+  return (orion_sim_product){.k = j->depth, .n = j->n, .rows = j->weight, .row_stride = j->depth, .panel = j->columns,
+                             .ldx = j->ldx, .bias = j->bias, .out = j->y + j->first,
+                             .row_step = (size_t)j->g.out_all, .column_step = 1};
+}
+
 static void conv_rows(void *ctx, size_t begin, size_t end, int worker) {
   const conv_job *j = ctx;
-  const orion_sim_product p = {.k = j->depth, .n = j->n, .rows = j->weight, .row_stride = j->depth, .panel = j->columns,
-                               .ldx = j->ldx, .bias = j->bias, .out = j->y + j->first,
-                               .row_step = (size_t)j->g.out_all, .column_step = 1};
+  const orion_sim_product p = conv_product(j);
   j->arith->product(&p, begin, end);
 }
 
@@ -240,6 +245,8 @@ ORION_SIM_RUN(orion_sim_run_conv) {
       j.ldx = j.n;
       if (!pointwise) orion_parallel_for(c->pool, j.depth, 8, gather_range, &j);
       orion_parallel_for(c->pool, outs, 32, conv_rows, &j);
+      const orion_sim_product p = conv_product(&j);
+      if (c->tally) orion_sim_tally_product(c->tally, &p, outs);
     }
   }
   return ORION_OK;

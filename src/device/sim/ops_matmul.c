@@ -6,6 +6,7 @@
 
 #include "device/sim/rules.h"
 #include "device/sim/sim.h"
+#include "device/sim/tally.h"
 
 enum { ROWS_AT_ONCE = 32 };     // of a product, by one thread
 
@@ -22,6 +23,7 @@ static void product_rows(void *ctx, size_t begin, size_t end, int worker) {
 static void run_product(const orion_sim_ctx *c, const orion_sim_product *p, size_t n_rows) {
   product_job j = {c->arith, *p};
   orion_parallel_for(c->pool, n_rows, n_rows < 2 * ROWS_AT_ONCE ? ROWS_AT_ONCE / 2 : ROWS_AT_ONCE, product_rows, &j);
+  if (c->tally) orion_sim_tally_product(c->tally, p, n_rows);
 }
 
 typedef struct turn_job {

@@ -147,8 +147,14 @@ static orion_status resolve_op(planner *p, const orion_op *op, bool fold, size_t
   *out = (orion_sim_op){.code = op->code, .kernel = orion_sim_kernel_of(op->code)};
   const orion_sim_device *d = (const orion_sim_device *)p->e->base.device;
   out->arith = d->arith;
+  out->tally = SIZE_MAX;
   out->flaw = (uint8_t)orion_sim_rules_flaw(&d->rules, p->f, op);
   out->name = orion_arena_strdup(p->arena, op->n_results ? p->f->values[op->results[0]].name : op->spelling);
+  if (d->counting && !fold) {
+    out->tally = orion_sim_tally_row(&((orion_sim_device *)p->e->base.device)->tallies, d->base.allocator,
+                                     orion_opcode_info(op->code)->name, out->name ? out->name : "");
+    if (out->tally == SIZE_MAX) return ORION_OOM(err, "sim: counts");
+  }
   out->args = ORION_ARENA_ARRAY(p->arena, orion_sim_arg, info->n_args);
   out->out = ORION_ARENA_ARRAY(p->arena, orion_sim_tensor *, op->n_results);
   if (!out->name || !out->args || !out->out) return ORION_OOM(err, "sim");

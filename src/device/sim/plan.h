@@ -5,6 +5,7 @@
 #include "device/raw.h"
 #include "device/sim/rules.h"
 #include "device/sim/sim.h"
+#include "device/sim/tally.h"
 
 // The elements of one large constant, used by all executables of the device that have it. Nodes of data are one and the
 // same wherever they are equal (ir/data.h), and live as long as an executable that keeps their store.
@@ -32,6 +33,8 @@ typedef struct orion_sim_device {
   orion_sim_shared *shared;
   orion_sim_curve *curves;
   orion_pool *pool;
+  bool counting;
+  orion_sim_tallies tallies;
   size_t row_align;              // of inputs and outputs, in bytes
   uint64_t identities[1024];     // of raw programs compiled before
   uint64_t identities_asked;

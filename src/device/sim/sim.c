@@ -54,6 +54,7 @@ static void sim_close(orion_device *device) {
   orion_sim_device *d = (orion_sim_device *)device;
   orion_pool_destroy(d->pool);
   orion_sim_curves_free(d);
+  orion_sim_tallies_free(&d->tallies, device->allocator);
   orion_free(device->allocator, d, 1, sizeof *d);
 }
 
@@ -188,10 +189,12 @@ static orion_status sim_run(orion_executable *base, orion_surface *const *surfac
   orion_sim_ctx ctx = {.arith = d->arith, .pool = d->pool, .scratch = e->scratch};
   for (size_t i = 0; i < e->n_ops; i++) {
     const orion_sim_op *op = &e->ops[i];
+    ctx.tally = d->counting && op->tally != SIZE_MAX ? &d->tallies.rows[op->tally] : NULL;
     ORION_TRY(op->kernel->run(&ctx, op, err));
     for (size_t r = 0; r < op->n_out && computes(op->code) && !rounds_itself(op); r++) {
       if (orion_dtype_is_float(op->out[r]->dtype)) d->arith->round(op->out[r]->dtype, op->out[r]->f, op->out[r]->n);
     }
+    if (ctx.tally) orion_sim_tally_op(ctx.tally, op);
   }
   orion_sim_rules_spoil(e);
   for (size_t i = base->n_inputs; i < base->n_ios; i++) {
@@ -230,6 +233,17 @@ static orion_status sim_bind_other(orion_executable *base, const orion_io *io, c
   return status;
 }
 
+static orion_status sim_count(orion_device *device, bool on, orion_error *err) {
+  ((orion_sim_device *)device)->counting = on;
+  return ORION_OK;
+}
+
+static const orion_tally *sim_tallies(const orion_device *device, size_t *out_n) {
+  const orion_sim_tallies *t = &((const orion_sim_device *)device)->tallies;
+  *out_n = t->n;
+  return t->rows;
+}
+
 const orion_device_vtable orion_device_sim = {
     .name = "sim",
     .open = sim_open,
@@ -241,6 +255,8 @@ const orion_device_vtable orion_device_sim = {
     .run = sim_run,
     .update = sim_update,
     .usage = sim_usage,
+    .count = sim_count,
+    .tallies = sim_tallies,
     .bind_other = sim_bind_other,
     .raw = &orion_sim_raw,
 };

@@ -46,6 +46,7 @@ typedef struct orion_sim_op {
   const struct orion_sim_arith *arith;
   const uint16_t *curve;        // its results for all fp16 numbers, or NULL
   const orion_sim_int8 *int8;   // of a convolution, or NULL
+  size_t tally;                 // row of the device's counts, or SIZE_MAX
   uint8_t flaw;                 // orion_sim_flaw: what it does wrongly, as the engine would
   const char *name;             // of the first result, for messages
   orion_sim_arg *args;
@@ -102,6 +103,7 @@ bool orion_sim_activation_known(const char *name);
 typedef struct orion_sim_ctx {  // what a kernel may use while it runs
   const orion_sim_arith *arith;
   orion_pool *pool;
+  orion_tally *tally;           // of the operation that runs, or NULL
   void *scratch;                // as many bytes as the kernel asked for, 64-byte aligned
 } orion_sim_ctx;
 

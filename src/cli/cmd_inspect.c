@@ -1,9 +1,11 @@
-// orion inspect: what is in a file: a model, an adapter, a run of training, a MIL text, a blob file, safetensors, a tokenizer.
+// orion inspect: what is in a file: a model, an adapter, a run of training, a MIL text, a blob file, safetensors, a
+// tokenizer, a record of device calls.
 #include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "cli/commands.h"
+#include "device/record/record.h"
 #include "mil/bind.h"
 #include "mil/blob.h"
 #include "model/model.h"
@@ -12,7 +14,6 @@
 #include "orion/tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/log.h"
-#include "device/record/record.h"
 
 static const cli_option options[] = {
     {"all", 0, CLI_FLAG, NULL, "every tensor, not only the first twenty", false},

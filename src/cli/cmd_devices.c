@@ -36,6 +36,13 @@ static json_t *device_json(const char *name, const cli_args *a) {
   return object;
 }
 
+// Opening it would begin a file.
+static json_t *record_json(void) {
+  return json_pack("{s:s, s:b, s:s, s:s, s:s, s:i}", "name", "record", "available", 1, "family", "", "numerics",
+                   "that of the device it wraps: record:DEVICE,file=PATH", "description",
+                   "writes down what is done with another device; orion run PATH replays it", "threads", 1);
+}
+
 static json_t *target_json(const orion_target *t) {
   if (!t->ane) return json_pack("{s:s, s:s}", "name", t->name, "arch", t->arch);
   return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:i, s:I}", "name", t->name, "arch", t->arch,
@@ -93,7 +100,7 @@ static void add_families(json_t *devices, const cli_args *a) {
 static orion_status run(const cli_args *a, orion_error *err) {
   json_t *devices = json_array(), *targets = json_array();
   for (const char *const *name = orion_device_names(); *name; name++) {
-    json_array_append_new(devices, device_json(*name, a));
+    json_array_append_new(devices, strcmp(*name, "record") == 0 ? record_json() : device_json(*name, a));
     if (strcmp(*name, "sim") == 0) add_families(devices, a);
   }
   for (const char *const *name = orion_target_names(); *name; name++) {

@@ -433,7 +433,8 @@ int main(void) {
     if (strcmp(*name, "null") == 0) continue;
     for (size_t i = 0; i < N; i++, n++) {
       snprintf(titles[n], sizeof titles[n], "%s on %s", contract[i].name, *name);
-      tests[n] = (struct CMUnitTest){titles[n], contract[i].fn, NULL, NULL, (void *)*name};
+      const char *spec = strcmp(*name, "record") == 0 ? "record:cpu,file=contract.record" : *name;
+      tests[n] = (struct CMUnitTest){titles[n], contract[i].fn, NULL, NULL, (void *)spec};
     }
   }
   tests[n++] = (struct CMUnitTest){"null_refuses_everything", null_refuses_everything, NULL, NULL, NULL};

@@ -68,6 +68,10 @@ static void every_name_opens_and_describes_itself(void **state) {
     orion_device *d;
     orion_device_info info;
     orion_status status = orion_device_open(*name, 2, NULL, &d, &err);
+    if (strcmp(*name, "record") == 0) {  // it wants to know where to
+      assert_error(status, ORION_INVALID, &err, "file=");
+      continue;
+    }
     if (strcmp(*name, "ane") == 0 && status == ORION_NOT_FOUND) continue;  // a machine without one says so
     assert_ok(status, &err);
     orion_device_describe(d, &info);

@@ -315,6 +315,14 @@ static const orion_tally *record_tallies(const orion_device *base, size_t *out_n
   return orion_device_tallies(((const record_device *)base)->inner, out_n);
 }
 
+static void record_usage(const orion_device *base, orion_device_usage *out) {
+  orion_device_usage_get(((const record_device *)base)->inner, out);
+}
+
+static void record_on_exhausted(orion_device *base, orion_exhausted_fn fn, void *ctx) {
+  orion_device_on_exhausted(((record_device *)base)->inner, fn, ctx);
+}
+
 const orion_device_vtable orion_device_record = {
     .name = "record",
     .open = record_open,
@@ -327,4 +335,6 @@ const orion_device_vtable orion_device_record = {
     .update = record_update,
     .count = record_count,
     .tallies = record_tallies,
+    .usage = record_usage,
+    .on_exhausted = record_on_exhausted,
 };

@@ -3,7 +3,7 @@
 /// open -> supports? -> compile (packs weights) -> surfaces -> bind by name -> run, run, run -> release -> close.
 /// A step loop only binds and runs; neither allocates. One thread at a time per device unless stated otherwise.
 ///
-/// Devices open by name and options: "cpu", "cpu:isa=avx2,threads=2", "sim:ideal", "null".
+/// Devices open by name and options: "cpu", "cpu:isa=avx2,threads=2", "sim:m4", "ane", "ane:route=b", "null"; "auto".
 #ifndef ORION_DEVICE_H
 #define ORION_DEVICE_H
 

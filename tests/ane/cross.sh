@@ -46,8 +46,11 @@ flags="-std=gnu11 -D_GNU_SOURCE -DWIDTH=4 -DLEVEL=portable -O1 -fPIC -fvisibilit
 flags="$flags -Wall -Wno-unused-parameter -Wno-format-truncation -Wno-maybe-uninitialized -I$root/src -I$root/include -I$root/tests -idirafter /usr/include"
 sources=$(ls "$root"/src/base/*.c "$root"/src/ir/*.c "$root"/src/mil/*.c "$root"/src/target/*.c "$root"/src/device/*.c \
   "$root"/src/device/sim/*.c "$root"/src/device/null/*.c "$root"/src/device/ane/*.c | grep -v -e device/registry.c -e device/auto.c -e base/json.c)
+object_of() { echo "$out/linux/$(echo "${1#"$root"/}" | tr / _).o"; }
+library=
+for file in $sources; do library="$library $(object_of "$file")"; done
 for file in $sources "$root"/tests/ane/cross_*.c "$root"/tests/standin/*.c; do
-  object=$out/linux/$(echo "${file#"$root"/}" | tr / _).o
+  object=$(object_of "$file")
   if [ "$object" -nt "$file" ] && [ -z "$(find "$root/src" "$root/include" "$root/tests/standin" -name '*.[hi]*' -newer "$object")" ]; then continue; fi
   echo "$file $object"
 done >"$out/list"
@@ -55,8 +58,8 @@ bad=0
 xargs -P 2 -L 1 sh -c "$ccache $cc $flags -c \$0 -o \$1" <"$out/list" || bad=1
 cd "$out/linux" || exit 1
 if [ $bad = 0 ]; then
-  $cc -shared -Wl,--exclude-libs,ALL -Wl,-Bsymbolic ./tests_standin_*.o ./src_*.o ./tests_ane_cross_registry.c.o -lm -lpthread -o libstandin.so &&
-    $cc ./src_*.o ./tests_ane_cross_*.o -lm -lpthread -ldl -o cross_run || bad=1
+  $cc -shared -Wl,--exclude-libs,ALL -Wl,-Bsymbolic ./tests_standin_*.o $library ./tests_ane_cross_registry.c.o -lm -lpthread -o libstandin.so &&
+    $cc $library ./tests_ane_cross_*.o -lm -lpthread -ldl -o cross_run || bad=1
 fi
 report 2 $bad "$build"
 [ $bad = 0 ] || { echo "not ok 3 - $run"; exit 1; }

@@ -5,7 +5,7 @@
 #include "model/adapter.h"
 #include "runtime/variant.h"
 
-#define ORION_MIX_PROGRAMS 20  // of a session that have slots
+#define ORION_MIX_PROGRAMS 32  // of a session that have slots
 
 typedef struct orion_mixes {
   const orion_allocator *allocator;

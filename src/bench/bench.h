@@ -94,6 +94,7 @@ typedef struct orion_bench_options {
   int64_t prompt_tokens;        // infer: of the prompt that the first token waits for
   int64_t new_tokens;           // infer: decoded at each position in each repetition
   int64_t at[ORION_BENCH_MOST]; // infer: positions to decode at; prefill: lengths
+  int64_t batch, accum;         // train, update: sequences of a micro-batch, micro-batches of a step; `context` tokens each
   size_t n_at;                  // 0: positions 32 and 900, lengths 32, 128 and 512, as far as the context goes
 } orion_bench_options;
 
@@ -103,6 +104,9 @@ orion_status orion_bench_infer(const orion_bench_options *o, orion_bench_report 
 orion_status orion_bench_prefill(const orion_bench_options *o, orion_bench_report *r, orion_error *err);
 // The product and attention kernels of the device's level at the shapes of a model.
 orion_status orion_bench_kernels(const orion_bench_options *o, orion_bench_report *r, orion_error *err);
+// Steps of training, and what handing over new weights costs by each way of doing it.
+orion_status orion_bench_train(const orion_bench_options *o, orion_bench_report *r, orion_error *err);
+orion_status orion_bench_update(const orion_bench_options *o, orion_bench_report *r, orion_error *err);
 // What running a program costs that does next to nothing.
 orion_status orion_bench_dispatch(const orion_bench_options *o, orion_bench_report *r, orion_error *err);
 

@@ -11,13 +11,15 @@
 #define NOTABLE 0.05  // a change beyond this, and beyond both spreads, is pointed out
 
 static const cli_option options[] = {
-    {"model", 'm', CLI_TEXT, "MODEL", "infer, prefill: what to run; kernels: whose shapes", false},
+    {"model", 'm', CLI_TEXT, "MODEL", "infer, prefill, train, update: what to run; kernels: whose shapes", false},
     {"weights", 0, CLI_TEXT, "T", "fp16 (default) or fp32", false},
-    {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},
+    {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's; train, update: tokens of a sequence", false},
     {"prompt-tokens", 0, CLI_INT, "N", "infer: of the prompt before the first token; default 32", false},
     {"new", 'n', CLI_INT, "N", "infer: tokens decoded at a time; default 16", false},
     {"at", 0, CLI_INT, "N", "infer: decode at this position; default 32 and 900", true},
     {"length", 0, CLI_INT, "N", "prefill: tokens of a prompt; default 32, 128 and 512", true},
+    {"batch", 0, CLI_INT, "N", "train, update: sequences at once; default 1", false},
+    {"accum", 0, CLI_INT, "N", "train, update: batches of a step; default 4", false},
     {"repeat", 0, CLI_INT, "N", "samples of each figure; default 15", false},
     {"quick", 0, CLI_FLAG, NULL, "3 samples and small blocks: to try the command", false},
     {"save", 0, CLI_TEXT, "FILE", "write the figures as JSON", false},
@@ -33,6 +35,8 @@ static const struct {
     {"infer", orion_bench_infer, true},
     {"prefill", orion_bench_prefill, true},
     {"kernels", orion_bench_kernels, false},
+    {"train", orion_bench_train, true},
+    {"update", orion_bench_update, true},
     {"dispatch", orion_bench_dispatch, false},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
@@ -59,6 +63,8 @@ static orion_status read_options(const cli_args *a, int kind, orion_bench_option
   ORION_TRY(in_range(a, "prompt-tokens", 32, 1, &out->prompt_tokens, err));
   ORION_TRY(in_range(a, "new", out->quick ? 4 : 16, 1, &out->new_tokens, err));
   if (cli_flag(a, "ctx")) ORION_TRY(in_range(a, "ctx", 0, 1, &out->context, err));
+  ORION_TRY(in_range(a, "batch", 1, 1, &out->batch, err));
+  ORION_TRY(in_range(a, "accum", 4, 1, &out->accum, err));
   const char *list = strcmp(kinds[kind].name, "prefill") == 0 ? "length" : "at", *text;
   while ((text = cli_nth(a, list, out->n_at))) {
     if (out->n_at == ORION_BENCH_MOST) return CLI_USAGE(err, "--%s: given more than %d times", list, ORION_BENCH_MOST);
@@ -71,7 +77,7 @@ static orion_status find_kind(const cli_args *a, int *out, orion_error *err) {
   for (*out = 0; *out < N_KINDS; ++*out) {
     if (strcmp(a->rest[0], kinds[*out].name) == 0) return ORION_OK;
   }
-  return CLI_USAGE(err, "bench: \"%s\" is none of infer, prefill, kernels and dispatch", a->rest[0]);
+  return CLI_USAGE(err, "bench: \"%s\" is none of infer, prefill, kernels, train, update and dispatch", a->rest[0]);
 }
 
 // ---- figures as JSON ------------------------------------------------------------------------------------------------
@@ -250,5 +256,5 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_bench = {
-    "bench", "infer|prefill|kernels|dispatch [-m MODEL]", "Measure speed beside what the machine could do at best.",
+    "bench", "infer|prefill|kernels|train|update|dispatch [-m MODEL]", "Measure speed beside what the machine could do at best.",
     "orion bench infer -m stories260K.bin --save before.json", options, 1, 1, run};

@@ -28,7 +28,7 @@ ROOMS = {
     "text": ["base"],
     "infer": ["runtime", "model", "text"],
     "train": ["runtime", "model", "grad"],
-    "bench": ["infer"],
+    "bench": ["infer", "train"],
     "cli": "all",
 }
 

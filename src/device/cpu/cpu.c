@@ -10,8 +10,6 @@
 #include "base/cpu.h"
 #include "device/cpu/build.h"
 
-#define SMALL_CONSTANT (4096 * 8)  // bytes of a constant that a plan may have taken by value (ir/ir.h: orion_ref_ints)
-
 static bool on_off(const char *text, bool *out) {
   *out = strcmp(text, "on") == 0;
   return *out || strcmp(text, "off") == 0;
@@ -182,8 +180,67 @@ static orion_status new_plan(orion_cpu_device *d, orion_cpu_executable *e, orion
   return ORION_OK;
 }
 
-// The first update of a constant gives the executable bytes of its own for it, and a new plan (everything else comes
-// from the weight cache); later ones pack the same memory again and repeat the constant steps.
+// ---- updates --------------------------------------------------------------------------------------------------------
+
+// Whether a plan may hold the constant's value itself: axes, shapes, flags, single numbers (orion_ref_ints, _float).
+static bool taken_by_value(const orion_literal *l) {
+  size_t n;
+  return !orion_dtype_is_float(l->type->dtype) || !orion_type_elements(l->type, &n) || n <= 1;
+}
+
+static bool has_other_user(const orion_function *f, orion_op_id op, const orion_data *data) {
+  ORION_EACH_OP(f, id) {
+    if (id == op || f->ops[id].code != ORION_OP_const) continue;
+    const orion_literal *l = orion_ref_literal(f, f->ops[id].results[0]);
+    if (l && l->data == data) return true;
+  }
+  return false;
+}
+
+// Steps that run once do so again if they read this constant.
+static orion_status repeat_constants(orion_cpu_device *d, orion_cpu_plan *p, const orion_data *data, orion_error *err) {
+  for (size_t i = 0; i < p->n_steps; i++) {
+    for (uint32_t k = 0; p->steps[i].constant && k < p->steps[i].n_in; k++) {
+      const orion_cpu_buffer *b = &p->buffers[p->steps[i].in[k].buffer];
+      if (b->space == ORION_CPU_CONSTANT && (p->keys[b->weight].data == data || p->keys[b->weight].scales == data)) {
+        return orion_cpu_plan_constants(d, p, err);
+      }
+    }
+  }
+  return ORION_OK;
+}
+
+// The plan as it is, with the weights packed from `fresh` in the place of those from `old`. Nothing has changed when it
+// fails before the first of them.
+static orion_status exchange(orion_cpu_device *d, orion_cpu_plan *p, const orion_data *old, const orion_data *fresh,
+                             orion_error *err) {
+  orion_cpu_weight **own = orion_alloc_zero(p->allocator, p->n_weights + 1, sizeof *own);
+  if (!own) return ORION_OOM(err, "update");
+  orion_status status = ORION_OK;
+  for (size_t i = 0; status == ORION_OK && i < p->n_weights; i++) {
+    if (p->keys[i].data != old) continue;
+    orion_cpu_weight_key key = p->keys[i];
+    key.data = fresh;
+    status = orion_cpu_weight_acquire(&d->weights, &key, &own[i], err);
+    if (status != ORION_OK) own[i] = NULL;
+  }
+  for (size_t i = 0; i < p->n_weights; i++) {
+    if (!own[i]) continue;
+    orion_cpu_weight_release(&d->weights, status == ORION_OK ? p->weights[i] : own[i]);
+    if (status != ORION_OK) continue;
+    p->weights[i] = own[i];
+    p->keys[i].data = fresh;
+  }
+  for (size_t i = 0; status == ORION_OK && i < p->n_buffers; i++) {
+    const orion_cpu_buffer *b = &p->buffers[i];
+    if (b->space == ORION_CPU_CONSTANT) p->base[i] = p->weights[b->weight]->memory;
+  }
+  orion_free(p->allocator, own, p->n_weights + 1, sizeof *own);
+  return status == ORION_OK ? repeat_constants(d, p, fresh, err) : status;
+}
+
+// The first update of a constant gives the executable bytes of its own for it, and a new plan where the old one may have
+// taken the value or shares it with another constant; later ones pack the same memory again.
 static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const orion_literal *old, const void *bytes,
                                  size_t n, orion_error *err) {
   orion_cpu_device *d = (orion_cpu_device *)e->base.device;
@@ -212,8 +269,9 @@ static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const 
   const orion_literal *fresh = orion_literal_data(e->program, old->type, &o->data);
   orion_status status = fresh && val ? ORION_OK : ORION_OOM(err, "update");
   if (status == ORION_OK) {
+    bool keep = !taken_by_value(old) && !has_other_user(e->f, op, old->data);
     val->value = fresh;
-    status = new_plan(d, e, err);
+    status = keep ? exchange(d, &e->plan, old->data, &o->data, err) : new_plan(d, e, err);
   }
   if (status != ORION_OK) {  // as before
     if (val) val->value = old;
@@ -240,8 +298,7 @@ static orion_status cpu_update(orion_executable *base, const char *value, const 
     if (o->op != op) continue;
     memcpy((void *)(uintptr_t)o->data.bytes, bytes, n);
     ORION_TRY(orion_cpu_weights_refresh(&d->weights, &o->data, err));
-    if (n > SMALL_CONSTANT) return orion_cpu_plan_constants(d, &e->plan, err);
-    return new_plan(d, e, err);
+    return taken_by_value(old) ? new_plan(d, e, err) : repeat_constants(d, &e->plan, &o->data, err);
   }
   return new_override(e, op, old, bytes, n, err);
 }

@@ -25,12 +25,12 @@ static bool worth_a_line(const orion_tally *t) {
 }
 
 static void print_rows(const orion_tally *rows, size_t n) {
-  fprintf(stderr, "%-6s %-12s %12s %10s %16s %12s %12s %12s %10s\n", "layer", "operation", "results", "infinite", "products",
+  printf("%-6s %-12s %12s %10s %16s %12s %12s %12s %10s\n", "layer", "operation", "results", "infinite", "products",
           "dropped", "vanished", "beyond table", "error");
   for (size_t i = 0; i < n; i++) {
     const orion_tally *t = &rows[i];
     if (!worth_a_line(t)) continue;
-    fprintf(stderr, "%-6s %-12s %12llu %10llu %16llu %12llu %12llu %12llu %10.2g\n", *t->layer ? t->layer : "-", t->op,
+    printf("%-6s %-12s %12llu %10llu %16llu %12llu %12llu %12llu %10.2g\n", *t->layer ? t->layer : "-", t->op,
             (unsigned long long)t->results, (unsigned long long)t->infinite, (unsigned long long)t->products,
             (unsigned long long)t->dropped, (unsigned long long)t->vanished, (unsigned long long)t->out_of_range,
             t->max_error);

@@ -9,7 +9,7 @@
 
 // Before the first compile; nothing where the option is not given.
 orion_status cli_sim_report_start(const cli_args *a, orion_device *device, orion_error *err);
-// After the last run: into `object` as "sim_report", or as a table on stderr where it is NULL.
+// After the last run: into `object` as "sim_report", or as a table on stdout where it is NULL.
 void cli_sim_report_end(const cli_args *a, const orion_device *device, json_t *object);
 
 #endif

@@ -52,11 +52,57 @@ static void test_threads_change_no_bit(void **state) {
   }
 }
 
+// What a training step has beside: a product added to a sum that comes in, and sums scattered into what nobody else wants, or
+// into what somebody does.
+static orion_program *make_sums(void) {
+  orion_program *p;
+  orion_function *f;
+  orion_error err = {0};
+  orion_builder b;
+  assert_ok(orion_program_create(NULL, NULL, &p, &err), &err);
+  assert_ok(orion_program_add_function(p, "main", "ios18", &f, &err), &err);
+  orion_builder_init(&b, f);
+  const int64_t tall[] = {70, 40}, wide[] = {70, 50}, square[] = {40, 50}, few[] = {6, 50};
+  const double rows[] = {3, 39, 3, 0, 17, 3};
+  orion_ref x = orion_build_param(&b, "x", ORION_FP32, 2, tall), dy = orion_build_param(&b, "dy", ORION_FP32, 2, wide);
+  orion_ref sum = orion_build_param(&b, "sum", ORION_FP32, 2, square), u = orion_build_param(&b, "u", ORION_FP32, 2, few);
+  orion_ref index = orion_build_floats(&b, "index", ORION_INT32, 1, (int64_t[]){6}, rows);
+  for (int shared = 0; shared < 2; shared++) {
+    orion_ref dw = ORION_BUILD(&b, NULL, ORION_OP_matmul, {"x", x}, {"y", dy}, {"transpose_x", orion_build_bool(&b, "tx", true)},
+                               {"transpose_y", orion_build_bool(&b, "ty", false)});
+    orion_ref total = ORION_BUILD(&b, NULL, ORION_OP_add, {"x", sum}, {"y", dw});
+    orion_ref out = ORION_BUILD(&b, NULL, ORION_OP_scatter, {"data", total}, {"indices", index}, {"updates", u},
+                                {"axis", orion_build_int(&b, "axis", 0)}, {"mode", orion_build_string(&b, "mode", "add")},
+                                {"validate_indices", orion_build_bool(&b, "check", false)});
+    if (shared) orion_build_output(&b, total, "total");
+    orion_build_output(&b, out, shared ? "beside" : "alone");
+  }
+  assert_ok(orion_builder_finish(&b, &err), &err);
+  return p;
+}
+
+static void test_sums_are_taken_in_place(void **state) {
+  static const char *const specs[] = {"cpu:threads=1", "cpu:threads=3", "cpu:fusion=off", "cpu:isa=portable", "sim:ideal"};
+  orion_program *p = make_sums();
+  size_t n, m;
+  double *want = run_once(specs[0], p, 1, &n);
+  for (int i = 1; i < 5; i++) {
+    double *got = run_once(specs[i], p, 1, &m);
+    assert_int_equal(n, m);
+    compare(got, want, n, ORION_FP32, 1, specs[i]);
+    if (i == 1) assert_memory_equal(got, want, n * sizeof *got);
+    free(got);
+  }
+  free(want);
+  orion_program_destroy(p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_fused_agrees_with_sim_fp32),      cmocka_unit_test(test_fused_agrees_with_op_by_op_fp32),
       cmocka_unit_test(test_fused_agrees_with_op_by_op_fp16), cmocka_unit_test(test_op_by_op_agrees_with_sim_fp32),
       cmocka_unit_test(test_portable_agrees_with_native),     cmocka_unit_test(test_threads_change_no_bit),
+      cmocka_unit_test(test_sums_are_taken_in_place),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -459,8 +459,31 @@ static void a_scale_that_overflows_is_skipped_and_halved(void **state) {
   orion_trainer_destroy(before);
 }
 
-static void a_step_allocates_nothing(void **state) {
+// The same in pieces, for an engine: what is skipped is named by where it begins.
+static void an_engines_overflow_is_skipped_and_halved(void **state) {
   fixture *f = *state;
+  f->o.target = "m4";
+  f->o.accum = 2;
+  orion_trainer *t = open_trainer(f, f->device), *before = open_trainer(f, f->device);
+  t->scaler.scale = ORION_SCALER_MAX;
+  orion_train_metrics m;
+  orion_error err = {0};
+  assert_ok(orion_trainer_step(t, &m, &err), &err);
+  assert_true(m.skipped);
+  assert_string_equal(m.skipped_weight, "the loss");
+  assert_same_weights(t, before);
+  do {
+    assert_ok(orion_trainer_step(t, &m, &err), &err);
+  } while (m.skipped && t->step < 20);
+  assert_false(m.skipped);
+  assert_true(m.loss_scale >= 1024 && isfinite(m.grad_norm) && m.grad_norm > 0);
+  orion_trainer_destroy(t);
+  orion_trainer_destroy(before);
+}
+
+static void a_step_allocates_nothing(const fixture *f, const char *target) {
+  orion_train_options o = f->o;
+  o.target = target;
   test_heap heap;
   orion_error err = {0};
   test_heap_init(&heap);
@@ -470,7 +493,7 @@ static void a_step_allocates_nothing(void **state) {
   orion_trainer *t;
   assert_ok(orion_model_random(&heap.allocator, &c, 1, &m, &err), &err);
   assert_ok(orion_device_open("cpu", 1, &heap.allocator, &device, &err), &err);
-  assert_ok(orion_trainer_create(m, device, NULL, &f->o, &t, &err), &err);
+  assert_ok(orion_trainer_create(m, device, NULL, &o, &t, &err), &err);
   make_steps(t, 2);
   size_t calls = heap.calls;
   make_steps(t, 3);
@@ -479,6 +502,11 @@ static void a_step_allocates_nothing(void **state) {
   orion_device_close(device);
   orion_model_close(m);
   test_heap_deinit(&heap);
+}
+
+static void steps_allocate_nothing(void **state) {
+  a_step_allocates_nothing(*state, "cpu");
+  a_step_allocates_nothing(*state, "m4");
 }
 
 static void bad_options_are_named(void **state) {
@@ -522,7 +550,8 @@ int main(void) {
       CASE(the_loss_falls),
       CASE(a_step_that_blows_up_says_where),
       CASE(a_scale_that_overflows_is_skipped_and_halved),
-      CASE(a_step_allocates_nothing),
+      CASE(an_engines_overflow_is_skipped_and_halved),
+      CASE(steps_allocate_nothing),
       CASE(bad_options_are_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

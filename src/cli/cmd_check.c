@@ -8,16 +8,29 @@
 #include "target/target.h"
 
 static const cli_option options[] = {
-    {"target", 0, CLI_TEXT, "T", "m1 to m6 or cpu; default cpu: types, shapes and constants only", false},
+    {"target", 0, CLI_TEXT, "T", "m1 to m6, cpu, or FILE.json of orion probe; default cpu: types, shapes and constants only", false},
     {"blobs", 0, CLI_TEXT, "DIR", "where @model_path is; default: beside the text", false},
     {0},
 };
 
+// What stands behind a rule of the catalogue, in one line; "" for the verifier's own.
+static const char *evidence(const orion_finding *f, char *out, size_t size) {
+  orion_rule_id id = orion_rule_find(f->rule);
+  out[0] = 0;
+  if (id == ORION_RULES) return out;
+  const orion_rule *r = orion_rule_row(id);
+  snprintf(out, size, "%s: %s%s%s", orion_certainty_name(r->certainty), r->sources, r->against ? "; against it: " : "",
+           r->against ? r->against : "");
+  return out;
+}
+
 static json_t *finding_json(const orion_finding *f, const orion_function *fn) {
+  char text[1024];
   const char *op = f->op != ORION_NONE && fn ? fn->ops[f->op].spelling : NULL;
-  return json_pack("{s:s, s:s, s:I, s:I, s:s?, s:s?, s:s, s:s?}", "rule", f->rule, "severity",
+  return json_pack("{s:s, s:s, s:I, s:I, s:s?, s:s?, s:s, s:s, s:s?}", "rule", f->rule, "severity",
                    f->fatal ? "error" : "warning", "line", (json_int_t)f->loc.line, "column", (json_int_t)f->loc.column,
-                   "op", op, "value", f->value, "message", f->message, "way_out", f->way_out);
+                   "op", op, "value", f->value, "message", f->message, "evidence", evidence(f, text, sizeof text),
+                   "way_out", f->way_out);
 }
 
 static void print_finding(const char *path, const orion_finding *f, const orion_function *fn) {
@@ -28,6 +41,8 @@ static void print_finding(const char *path, const orion_finding *f, const orion_
   printf("%s", f->message);
   if (f->way_out) printf(" (%s)", f->way_out);
   putchar('\n');
+  char text[1024];
+  if (*evidence(f, text, sizeof text)) printf("    evidence: %s\n", text);
 }
 
 // What the device would say; where none was asked for, what cpu lacks is worth knowing but stops nothing.
@@ -48,6 +63,8 @@ static orion_status collect(const cli_args *a, orion_program *p, const orion_tar
   if (!orion_findings_fatal(list)) {  // what follows takes a sound program for granted
     ORION_TRY(orion_target_check(t, p, list, err));
     if (!t->ane || cli_flag(a, "device")) ORION_TRY(add_device(a, p, list, err));
+  } else {
+    ORION_TRY(orion_target_check_unsound(t, p, list, err));
   }
   *out_blobs = list->n;  // the first finding about blob files
   return orion_mil_check_blobs(p, a->rest[0], cli_text(a, "blobs", NULL), true, list, err);
@@ -84,8 +101,9 @@ static orion_status report(const cli_args *a, orion_program *p, const orion_targ
 
 static orion_status run(const cli_args *a, orion_error *err) {
   const char *name = cli_text(a, "target", "cpu");
-  const orion_target *t = orion_target_find(name);
-  if (!t) return CLI_USAGE(err, "--target: there is no \"%s\" (m1 to m6, or cpu)", name);
+  orion_target measured;
+  const orion_target *t;
+  ORION_TRY(orion_target_open(NULL, name, &measured, &t, err));
   orion_program *p;
   orion_mil_open_options unbound = {.unbound = true, .blobs = cli_text(a, "blobs", NULL)};
   ORION_TRY(orion_mil_open(NULL, a->rest[0], &unbound, &p, err));

@@ -16,7 +16,7 @@ static const cli_option options[] = {
     {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},
     {"output", 'o', CLI_TEXT, "DIR", "where the programs go", false},
     {"program", 0, CLI_TEXT, "P", "prefill, decode (default) or train; the classifier comes with all", false},
-    {"target", 0, CLI_TEXT, "T", "m1 to m6, or cpu (default)", false},
+    {"target", 0, CLI_TEXT, "T", "m1 to m6, cpu (default), or FILE.json of orion probe", false},
     {"tokens", 0, CLI_INT, "N", "positions at once; default 64 (prefill), 1 or the engine's 32 (decode), up to 256 (train)", false},
     {"batch", 0, CLI_INT, "N", "sequences at once in training; default 1", false},
     {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
@@ -262,10 +262,11 @@ static orion_status make_specs(const cli_args *a, const orion_model *m, const or
 
 static orion_status run(const cli_args *a, orion_error *err) {
   const char *path = cli_text(a, "model", NULL), *target = cli_text(a, "target", "cpu");
-  compilation c = {.a = a, .dir = cli_text(a, "output", NULL), .target = orion_target_find(target)};
+  compilation c = {.a = a, .dir = cli_text(a, "output", NULL)};
+  orion_target measured;
   if (!path) return CLI_USAGE(err, "compile: -m MODEL is missing");
   if (!c.dir) return CLI_USAGE(err, "compile: -o DIR is missing");
-  if (!c.target) return CLI_USAGE(err, "--target: there is no \"%s\" (m1 to m6, or cpu)", target);
+  ORION_TRY(orion_target_open(NULL, target, &measured, &c.target, err));
   orion_model *m;
   ORION_TRY(orion_model_open(NULL, path, &m, err));
   c.stats = json_array();

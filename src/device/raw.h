@@ -62,6 +62,9 @@ typedef struct orion_raw_vtable {
   orion_status (*compile)(orion_device *d, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
                           orion_error *err);
   orion_status (*run)(orion_raw *r, const orion_raw_request *q, orion_answer *answer, orion_error *err);
+  // The quickest of `times` runs, in answer->seconds, without outputs being of interest: the simulator reckons and runs
+  // nothing. NULL: run it, and look at the times.
+  orion_status (*clock)(orion_raw *r, const orion_raw_request *q, int times, orion_answer *answer, orion_error *err);
   orion_status (*reload)(orion_raw *r, const orion_raw_file *files, size_t n, orion_raw_reload how, orion_answer *answer,
                          orion_error *err);
   // The system's name for a program, without compiling it: ends with a NUL within 256 characters.

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "target/target.h"
+#include "target/check.h"
 
 #define LIMIT(name) offsetof(orion_target, name)
-#define CHECK(of, what)
+#define CHECK(of, what) .scope = ORION_SCOPE_##of, .check = orion_check_##what,
 #define FATAL(where) .fatal = where,
 
 static const orion_rule rules[ORION_RULES] = {

@@ -94,6 +94,7 @@ typedef struct orion_rule {
   enum { ORION_SCOPE_NONE, ORION_SCOPE_OP, ORION_SCOPE_VALUE, ORION_SCOPE_IO, ORION_SCOPE_FUNCTION } scope;
   void (*check)(struct orion_checker *c);
   unsigned fatal;
+  unsigned elsewhere;      // families that it does not hold for and where the check warns all the same
   orion_play play;
   const char *played;      // what the simulator does, or NULL
   const char *probe;       // what `orion probe` calls it, or NULL
@@ -105,8 +106,11 @@ const orion_rule *orion_rule_row(orion_rule_id id);
 orion_rule_id orion_rule_find(const char *name);
 // The rule that a status code of the engine most likely means, ORION_RULES if nobody knows. `symptom`: where it came up.
 orion_rule_id orion_rule_of_status(orion_symptom symptom, uint32_t status);
-static inline bool orion_rule_holds(const orion_rule *r, const char *family) {  // "m4"
-  return family[0] == 'm' && family[1] >= '1' && family[1] <= '6' && !family[2] && (r->families >> (family[1] - '1') & 1);
+static inline unsigned orion_family_bit(const char *family) {  // of "m4": ORION_FAMILY_M4; 0: of no chip
+  return family[0] == 'm' && family[1] >= '1' && family[1] <= '6' && !family[2] ? 1u << (family[1] - '1') : 0;
+}
+static inline bool orion_rule_holds(const orion_rule *r, const char *family) {
+  return r->families & orion_family_bit(family);
 }
 
 const char *orion_symptom_name(orion_symptom s);      // "compile", "run", ...

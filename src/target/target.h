@@ -25,6 +25,11 @@ typedef struct orion_target {
 
 const orion_target *orion_target_find(const char *name);  // NULL if unknown
 const char *const *orion_target_names(void);              // NULL-terminated
+// A target out of a file (file.c): the family's, with the measured numbers put in.
+orion_status orion_target_read(const orion_allocator *a, const char *path, orion_target *out, orion_error *err);
+// By name, or FILE.json, which is read into *storage.
+orion_status orion_target_open(const orion_allocator *a, const char *name, orion_target *storage,
+                               const orion_target **out, orion_error *err);
 
 // ---- limits by name ----
 
@@ -52,5 +57,7 @@ void orion_rule_statement(const orion_rule *r, const orion_target *t, char *out,
 
 // Every rule of `t` that the program breaks, appended to `out`. Types are taken as verified. For cpu: nothing.
 orion_status orion_target_check(const orion_target *t, orion_program *p, orion_findings *out, orion_error *err);
+// Of a program that the verifier refused: what of it a rule of the catalogue is about.
+orion_status orion_target_check_unsound(const orion_target *t, orion_program *p, orion_findings *out, orion_error *err);
 
 #endif

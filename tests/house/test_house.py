@@ -29,6 +29,7 @@ ROOMS = {
     "infer": ["runtime", "model", "text"],
     "train": ["runtime", "model", "grad"],
     "bench": ["infer", "train"],
+    "probe": ["device"],
     "cli": "all",
 }
 

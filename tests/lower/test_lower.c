@@ -8,7 +8,7 @@
 #include "runtime/runner.h"
 #include "support/models.h"
 
-static const char *const TARGETS[] = {"cpu", "m1", "m4"};
+static const char *const TARGETS[] = {"cpu", "m1", "m2", "m3", "m4", "m5", "m6"};
 enum { N_TARGETS = sizeof TARGETS / sizeof *TARGETS, PAST = 64 };
 
 static orion_graph_spec spec_of(const orion_target *t, orion_graph_kind kind, int64_t tokens, int64_t past) {
@@ -249,7 +249,7 @@ static void parts_keep_to_the_limits_and_compute_the_same_bits(void **state) {
   for (int kind = 0; kind < TEST_KINDS; kind++) {
     orion_config c = test_config((test_kind)kind, 64);
     orion_model *m = test_model(&c);
-    for (int i = 0; i < N_TARGETS; i += 2) {
+    for (int i = 0; i < N_TARGETS; i += 4) {
       orion_target t = *orion_target_find(TARGETS[i]);
       orion_graph_spec spec = spec_of(&t, ORION_GRAPH_BODY, 32, PAST);
       orion_plan *plan = lowered(m, &spec, &t);
@@ -300,7 +300,7 @@ static void one_operation_beyond_the_limits_is_refused(void **state) {
   (void)state;
   orion_config c = test_config(TEST_LLAMA, 64);
   orion_model *m = test_model(&c);
-  for (int i = 0; i < N_TARGETS; i += 2) {
+  for (int i = 0; i < N_TARGETS; i += 4) {
     for (int what = 0; what < 3; what++) {
       orion_target t = *orion_target_find(TARGETS[i]);
       orion_graph_spec spec = spec_of(&t, ORION_GRAPH_BODY, 32, PAST);

@@ -127,6 +127,7 @@ static bool mistaken(const orion_sim_rules *r, const orion_raw_program *p, orion
 
 // The verifier's objections that a switched-off rule takes back.
 static bool taken_back(const orion_sim_rules *r, const orion_finding *x, const orion_function *f) {
+  if (x->op == ORION_NONE && f && strcmp(x->rule, "name") == 0) return orion_sim_rules_off(r, ORION_RULE_C14);
   if (x->op == ORION_NONE || !f) return false;
   return f->ops[x->op].code == ORION_OP_conv && orion_sim_rules_off(r, ORION_RULE_C13) && strstr(x->message, "bias");
 }
@@ -152,6 +153,38 @@ static bool objected(const orion_sim_rules *r, const orion_program *p, const ori
   return true;
 }
 
+// C14 off: what is returned without being there is left out; L10 off: so are inputs, which have their surface already.
+static void forget_outputs(const orion_sim_rules *r, orion_program *p) {
+  for (size_t i = 0; i < p->n_functions; i++) {
+    orion_function *f = p->functions[i];
+    size_t kept = 0;
+    for (size_t k = 0; k < f->n_outputs; k++) {
+      const orion_value *v = &f->values[f->outputs[k]];
+      bool undefined = v->def == ORION_NONE && v->index == ORION_NONE, input = v->def == ORION_NONE && !undefined;
+      if (undefined && orion_sim_rules_off(r, ORION_RULE_C14)) continue;
+      if (input && orion_sim_rules_off(r, ORION_RULE_L10)) continue;
+      f->outputs[kept++] = f->outputs[k];
+    }
+    f->n_outputs = kept;
+  }
+}
+
+// L02 off: open dimensions are closed at 32.
+static orion_status close_shapes(orion_program *p, orion_error *err) {
+  for (size_t i = 0; i < p->n_functions; i++) {
+    orion_function *f = p->functions[i];
+    for (size_t v = 0; v < f->n_values; v++) {
+      const orion_type *t = f->values[v].type;
+      int64_t dims[ORION_MAX_RANK];
+      if (!orion_type_is_tensor(t) || orion_type_is_static(t)) continue;
+      for (int k = 0; k < t->rank; k++) dims[k] = t->dims[k] == ORION_DIM_UNKNOWN ? 32 : t->dims[k];
+      f->values[v].type = orion_type_tensor(p, t->dtype, t->rank, dims);
+      if (!f->values[v].type) return ORION_OOM(err, "sim: program");
+    }
+  }
+  return ORION_OK;
+}
+
 // Parses, binds and checks. *out stays NULL where the answer is no.
 static orion_status read_program(orion_device *d, const orion_raw_program *raw, orion_program **out,
                                  orion_answer *answer, orion_error *err) {
@@ -174,6 +207,9 @@ static orion_status read_program(orion_device *d, const orion_raw_program *raw, 
   for (size_t i = 0; i < findings.n; i++) {
     sound = sound && (!findings.items[i].fatal || taken_back(r, &findings.items[i], p->functions[0]));
   }
+  if (status == ORION_OK && !sound) status = orion_target_check_unsound(r->target, p, &findings, &local);
+  if (status == ORION_OK && sound) forget_outputs(r, p);
+  if (status == ORION_OK && sound && orion_sim_rules_off(r, ORION_RULE_L02)) status = close_shapes(p, &local);
   if (status == ORION_OK && sound) status = d->vtable->supports(d, p, &findings, &local);
   if (status == ORION_OK && objected(r, p, &findings, answer)) refused = true;
   orion_findings_deinit(&findings);
@@ -353,6 +389,14 @@ static orion_status raw_run(orion_raw *raw, const orion_raw_request *q, orion_an
   return ORION_OK;
 }
 
+// By the model of costs: nothing runs.
+static orion_status raw_clock(orion_raw *raw, const orion_raw_request *q, int times, orion_answer *answer, orion_error *err) {
+  sim_raw *s = (sim_raw *)raw;
+  *answer = (orion_answer){.rule = ORION_RULES};
+  if (!run_refused(s, q, answer)) answer->seconds = ((orion_sim_executable *)s->e)->seconds;
+  return ORION_OK;
+}
+
 // ---- reloading, identity, release ----
 
 // What new files change (C07): nothing, or, the rule switched off, everything.
@@ -398,6 +442,7 @@ static orion_status raw_restart(orion_device *d, double *out_seconds, orion_erro
 const orion_raw_vtable orion_sim_raw = {
     .compile = raw_compile,
     .run = raw_run,
+    .clock = raw_clock,
     .reload = raw_reload,
     .identity = raw_identity,
     .release = raw_release,

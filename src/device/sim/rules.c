@@ -48,12 +48,20 @@ static orion_status parse_budget(const char *text, int *out, orion_error *err) {
   return ORION_OK;
 }
 
-orion_status orion_sim_rules_parse(const orion_device_options *o, const char *family, orion_sim_rules *out,
-                                   orion_error *err) {
+orion_status orion_sim_rules_parse(const orion_allocator *a, const orion_device_options *o, const char *family,
+                                   orion_sim_rules *out, orion_error *err) {
   const char *mode = orion_device_option(o, "mode"), *off = orion_device_option(o, "off");
+  const char *file = orion_device_option(o, "target");
   *out = (orion_sim_rules){.target = strcmp(family, "ideal") == 0 ? NULL : orion_target_find(family)};
-  if (!out->target && (mode || off)) {
-    return ORION_FAIL(err, ORION_INVALID, "device sim:%s: it plays no rules (mode and off are for m1 to m6)", family);
+  if (!out->target && (mode || off || file)) {
+    return ORION_FAIL(err, ORION_INVALID, "device sim:%s: it plays no rules (mode, off and target are for m1 to m6)", family);
+  }
+  if (file) {
+    ORION_TRY(orion_target_read(a, file, &out->measured, err));
+    if (strcmp(out->measured.name, family) != 0) {
+      return ORION_FAIL(err, ORION_INVALID, "device sim:%s: %s is a target of %s", family, file, out->measured.name);
+    }
+    out->target = &out->measured;
   }
   const char *budget = orion_device_option(o, "compiles");
   if (budget) ORION_TRY(parse_budget(budget, &out->budget, err));
@@ -166,6 +174,9 @@ orion_sim_flaw orion_sim_rules_flaw(const orion_sim_rules *r, const orion_functi
 }
 
 bool orion_sim_rules_tapped(const orion_sim_rules *r, const orion_function *f, orion_value_id v) {
+  orion_op_id def = f->values[v].def;
+  bool alone = f->n_outputs == 1 && def != ORION_NONE && f->ops[def].code == ORION_OP_identity;
+  if (alone && orion_sim_rules_play(r, ORION_RULE_D19)) return true;
   if (!orion_sim_rules_off(r, ORION_RULE_C39)) return false;
   ORION_EACH_OP(f, id) {
     const orion_op *op = &f->ops[id];

@@ -15,16 +15,18 @@
 typedef enum orion_sim_mode { ORION_SIM_STRICT, ORION_SIM_FAITHFUL, ORION_SIM_NUMBERS } orion_sim_mode;
 
 typedef struct orion_sim_rules {
-  const orion_target *target;   // NULL: the ideal family
+  const orion_target *target;   // NULL: the ideal family; the family's, or `measured`
+  orion_target measured;        // of the option target=FILE.json (orion probe --update-target)
   orion_sim_mode mode;
   bool off[ORION_RULES];
   int budget;                   // of compiles, by the option; 0: by the target
   int compiles, loaded;         // of this device
 } orion_sim_rules;
 
-// Options "mode", "off" and "compiles" (a budget of so many programs, for any family); errors name the rule that is not there.
-orion_status orion_sim_rules_parse(const orion_device_options *o, const char *family, orion_sim_rules *out,
-                                   orion_error *err);
+// Options "mode", "off", "target", and "compiles" (a budget of so many programs, for any family); errors name the rule that
+// is not there.
+orion_status orion_sim_rules_parse(const orion_allocator *a, const orion_device_options *o, const char *family,
+                                   orion_sim_rules *out, orion_error *err);
 
 bool orion_sim_rules_play(const orion_sim_rules *r, orion_rule_id id);  // the rule holds here
 bool orion_sim_rules_off(const orion_sim_rules *r, orion_rule_id id);   // it would, and is switched off

@@ -24,19 +24,20 @@ static orion_status parse_rows(const orion_device_options *options, const orion_
 
 static orion_status sim_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
-  static const char *const known[] = {"rows", "mode", "off", "compiles", NULL};
+  static const char *const known[] = {"rows", "mode", "off", "target", "compiles", NULL};
   size_t row_align;
   orion_sim_rules rules;
   ORION_TRY(orion_device_options_check("sim", options, known, err));
   const char *family = options->family ? options->family : "ideal";
   const orion_sim_arith *arith = orion_sim_arith_find(family);
   if (!arith) return ORION_FAIL(err, ORION_NOT_FOUND, "device sim: no family '%s' (it has ideal and m1 to m6)", family);
-  ORION_TRY(orion_sim_rules_parse(options, family, &rules, err));
+  ORION_TRY(orion_sim_rules_parse(a, options, family, &rules, err));
   ORION_TRY(parse_rows(options, &rules, &row_align, err));
   orion_sim_device *d = orion_alloc_zero(a, 1, sizeof *d);
   if (!d) return ORION_OOM(err, "device sim");
   d->base = (orion_device){&orion_device_sim, a};
   d->rules = rules;
+  if (rules.target == &rules.measured) d->rules.target = &d->rules.measured;
   d->own_arith = *arith;
   d->arith = &d->own_arith;
   orion_sim_rules_bend(&d->rules, &d->own_arith);

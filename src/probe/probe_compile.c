@@ -29,7 +29,10 @@ static bool ask_pair(prober *p, const pair *q) {
 }
 
 #define PAIR(name, good_text, good_words, bad_text, bad_words) \
-  static bool name(prober *p) { return ask_pair(p, &(pair){.good = good_text, .bad = bad_text, .good_is = good_words, .bad_is = bad_words}); }
+  static bool name(prober *p) {                                             \
+    static const pair q = {good_text, bad_text, good_words, bad_words, {{0}}, 0}; \
+    return ask_pair(p, &q);                                                 \
+  }
 
 // ---- arguments ----
 
@@ -128,7 +131,8 @@ static bool runtime_groups(prober *p) {
 }
 
 #define PACKED(use, type) FUNCTION(TYPE("1, 64, 1, 32") " x", CONV_ARGS NO \
-    "tensor<int8, [64, 64, 1, 1]> d = const()[name = string(\"d\"), val = tensor<int8, [64, 64, 1, 1]>(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n" \
+    "tensor<int8, [64, 64, 1, 1]> d = const()[name = string(\"d\"), val = tensor<int8, [64, 64, 1, 1]>"             \
+    "(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n"                            \
     BLOB(TYPE("64, 1, 1, 1"), "s", "weights/s.bin", "64") \
     OP(TYPE("64, 64, 1, 1"), "w", "constexpr_blockwise_shift_scale(data = d, scale = s)") OP(X, "y", CONV_CALL("")), "y")
 static bool constexpr_weights(prober *p) {
@@ -141,7 +145,8 @@ static bool constexpr_weights(prober *p) {
   return ask_pair(p, &q);
 }
 
-#define WEIGHT_AT(offset) FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", offset) OP(X, "y", CONV_CALL("")), "y")
+#define WEIGHT_AT(offset) \
+  FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", offset) OP(X, "y", CONV_CALL("")), "y")
 static bool blob_offset(prober *p) {
   pair q = {WEIGHT_AT("64"), WEIGHT_AT("128"), "64, the record", "128, the data", {{0}}, 1};
   q.files[0] = probe_blob(p, "weights/w.bin", 64 * 64, 1, 0);

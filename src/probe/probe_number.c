@@ -33,7 +33,8 @@ static void free_sums(sums *s) {
 
 // 64 products of 640 make 40,960.
 static bool overflow(prober *p) {
-  static const char text[] = FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", "64") OP(X, "y", CONV_CALL("")), "y");
+  static const char text[] = FUNCTION(
+      X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", "64") OP(X, "y", CONV_CALL("")), "y");
   orion_raw_file ones = probe_blob(p, "weights/w.bin", 64 * 64, 1, 1);
   sums products = {0}, plain = {0};
   bool ran = make(p, &products, 640, 0) && run(p, text, &ones, 1, 1, &products) && make(p, &plain, 640, 640 * 63.0f) &&
@@ -83,7 +84,8 @@ static bool width_slice(prober *p) {
 
 // Two runs of one program, and one of another compile.
 static bool determinism(prober *p) {
-  static const char text[] = FUNCTION(X " x", CONST("int32", "ax", "1") OP(X, "t", "tanh(x = x)") OP(X, "y", "softmax(axis = ax, x = t)"), "y");
+  static const char text[] = FUNCTION(
+      X " x", CONST("int32", "ax", "1") OP(X, "t", "tanh(x = x)") OP(X, "y", "softmax(axis = ax, x = t)"), "y");
   uint16_t first[X_ELEMENTS], second[X_ELEMENTS];
   sums s = {0};
   orion_answer answer = {.rule = ORION_RULES};

@@ -104,7 +104,8 @@ static bool ask_small(prober *p, const char *text, size_t rows, const char *what
 }
 
 static bool tiny_tensors(prober *p) {
-  return ask_small(p, FUNCTION(TYPE("1, 4, 1, 4") " x", OP(TYPE("1, 4, 1, 4"), "y", "relu(x = x)"), "y"), 4, "[1, 4, 1, 4] in whole rows");
+  return ask_small(p, FUNCTION(TYPE("1, 4, 1, 4") " x", OP(TYPE("1, 4, 1, 4"), "y", "relu(x = x)"), "y"), 4,
+                   "[1, 4, 1, 4] in whole rows");
 }
 
 static bool one_position(prober *p) {
@@ -162,7 +163,8 @@ static bool larger_surface(prober *p) {
 
 // z and a are returned in this order: 2 and 1. Sorted names put a first.
 static bool output_order(prober *p) {
-  static const char text[] = FUNCTION(X " x", CONST("fp16", "k", "0x1p+1") OP(X, "z", "mul(x = x, y = k)") OP(X, "a", "relu(x = x)"), "z, a");
+  static const char text[] = FUNCTION(
+      X " x", CONST("fp16", "k", "0x1p+1") OP(X, "z", "mul(x = x, y = k)") OP(X, "a", "relu(x = x)"), "z, a");
   request q = {0};
   orion_answer answer = {.rule = ORION_RULES};
   bool ran = add_in(p, &q, X_BYTES, 1) && add_out(p, &q, X_BYTES) && add_out(p, &q, X_BYTES) && run_text(p, text, NULL, 0, &q, &answer);
@@ -287,7 +289,8 @@ static bool runtime_conv(prober *p) {
   static const char text[] = FUNCTION(TYPE("64, 64, 1, 1") " w, " X " x", CONV_ARGS OP(X, "y", CONV_CALL("")), "y");
   request q = {0};
   orion_answer answer = {.rule = ORION_RULES};
-  bool ran = add_in(p, &q, 64 * 64 * 64, 0.5f) && add_in(p, &q, X_BYTES, 1) && add_out(p, &q, X_BYTES) && run_text(p, text, NULL, 0, &q, &answer);
+  bool ran = add_in(p, &q, 64 * 64 * 64, 0.5f) && add_in(p, &q, X_BYTES, 1) && add_out(p, &q, X_BYTES) &&
+             run_text(p, text, NULL, 0, &q, &answer);
   float y = ran ? probe_word(&q.out[0], 0) : 0;
   if (ran) probe_see(p, "%g (32 is right)", (double)y);
   char words[80];
@@ -299,7 +302,8 @@ static bool runtime_conv(prober *p) {
 
 static bool mask_as_constant(prober *p) {
   static const char text[] = FUNCTION(TYPE("1, 4, 32, 32") " s", BLOB(TYPE("1, 1, 32, 32"), "m", "weights/m.bin", "64")
-      CONST("int32", "ax", "-1") OP(TYPE("1, 4, 32, 32"), "a", "add(x = s, y = m)") OP(TYPE("1, 4, 32, 32"), "y", "softmax(axis = ax, x = a)"), "y");
+      CONST("int32", "ax", "-1") OP(TYPE("1, 4, 32, 32"), "a", "add(x = s, y = m)")
+      OP(TYPE("1, 4, 32, 32"), "y", "softmax(axis = ax, x = a)"), "y");
   request q = {0};
   orion_answer answer = {.rule = ORION_RULES};
   orion_raw_file mask = probe_blob(p, "weights/m.bin", 32 * 32, 1, -10000);

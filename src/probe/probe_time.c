@@ -52,7 +52,8 @@ static double conv_seconds(prober *p, int in, int out, int height, int width, in
   orion_strbuf_init(&b, NULL);
   orion_strbuf_addf(&b, "program(1.3)\n[buildInfo = dict<string, string>({})]\n{\nfunc main<ios18>(tensor<fp16, [1, %d, %d, %d]> h00) {\n"
                     CONV_ARGS "tensor<fp16, [%d, %d, 1, 1]> w = const()[name = string(\"w\"), val = tensor<fp16, [%d, %d, 1, 1]>"
-                    "(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n", in, height, width, out, in, out, in);
+                    "(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n",
+                    in, height, width, out, in, out, in);
   for (int i = 0; i < depth; i++) {
     orion_strbuf_addf(&b, "tensor<fp16, [1, %d, %d, %d]> h%02d = conv(dilations = st, groups = gr, pad = pd, pad_type = pt, strides = "
                       "st, weight = w, x = h%02d)[name = string(\"h%02d\")];\n", out, height, width, i + 1, i, i + 1);

@@ -58,7 +58,8 @@ static orion_status compile(orion_updater *u, orion_error *err) {
   orion_device_usage_get(u->device, &before);
   ORION_TRY(orion_step_create(u->params, u->device, u->target, &u->source, &u->spec, &u->step, err));
   orion_device_usage_get(u->device, &after);
-  u->compiles = after.compiles - before.compiles;
+  const int cost = after.compiles - before.compiles;  // less where the device had some on disk
+  if (cost > u->compiles) u->compiles = cost;
   return ORION_OK;
 }
 

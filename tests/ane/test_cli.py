@@ -77,6 +77,14 @@ def check_infer():
         expect(got["tokens"] == want, f"{device}: {got['tokens']}, the sim says {want}")
 
 
+def check_shared():
+    for model in ["gpt2-small-random", "llama-small-random", "qwen3-small-random"]:
+        path = suite.shared(os.path.join("data", "models", model))
+        args = ["infer", "-m", path, "--tokens", "5,17,60", "-n", 5, "--temp", 0, "--ignore-eos", "--json", "--device"]
+        want, got = (json.loads(run(*args, device))["tokens"] for device in ["sim:m4", ANE])
+        expect(got == want, f"{model}: {got}, the sim says {want}")
+
+
 def check_auto():
     env = {"ORION_ANE_FRAMEWORK": STAND_IN}
     expect(tokens("auto", **env)["device"].startswith("ane"), "auto takes the engine where one answers")
@@ -132,6 +140,7 @@ def check_restart():
 suite.case("a program gives the same bytes as on the sim, by either route", check_run)
 suite.case("devices says whether the engine answers, and why not", check_devices)
 suite.case("a model writes the same tokens as on the sim", check_infer)
+suite.case("models of other people's weights too", check_shared)
 suite.case("auto takes the engine where one answers", check_auto)
 suite.case("twenty steps of training have the losses of the sim", check_train)
 suite.case("weights by each strategy", check_strategies)

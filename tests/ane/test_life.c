@@ -171,6 +171,21 @@ static void leavings_are_swept_and_what_is_in_use_is_not(void **state) {
   rig_end(&r);
 }
 
+static void no_more_programs_stay_on_disk_than_wanted(void **state) {
+  rig r;
+  ride x;
+  orion_error err;
+  rig_world(&r, "arithmetic=ideal");
+  rig_open(&r, "ane:cache=2");
+  open_conv(&r, &x, 0.5);
+  for (int k = 0; k < 4; k++) assert_ok(try_conv(&r, k + 1, &err), &err);
+  assert_int_equal(count_dirs(&r, NULL), 2);
+  check_conv(&x, 16);  // what is in use stays
+  ride_close(&x);
+  assert_int_equal(count_dirs(&r, NULL), 2);
+  rig_end(&r);
+}
+
 // Another process holds the same program while we come and go.
 static void two_processes_share_a_directory(void **state) {
   rig r;
@@ -279,6 +294,7 @@ int main(void) {
       cmocka_unit_test(the_budget_of_compiles_is_kept_and_its_end_announced),
       cmocka_unit_test(the_next_process_compiles_nothing),
       cmocka_unit_test(leavings_are_swept_and_what_is_in_use_is_not),
+      cmocka_unit_test(no_more_programs_stay_on_disk_than_wanted),
       cmocka_unit_test(two_processes_share_a_directory),
       cmocka_unit_test(programs_that_differ_in_weights_alone_are_kept_apart),
       cmocka_unit_test(patched_weights_take_effect_where_the_world_lets_them),

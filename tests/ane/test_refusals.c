@@ -11,7 +11,7 @@ static void a_machine_without_the_engine_says_what_is_missing(void **state) {
       {"", "ane:route=c", "route=c (want a or b)"},
       {"", "ane:slots=0", "slots=0 (want 1 to"},
       {"", "ane:rows=48", "rows=48 (want a power of two)"},
-      {"", "ane:cache=maybe", "cache=maybe (want on or off)"},
+      {"", "ane:cache=maybe", "cache=maybe (want 1 to"},
       {"", "ane:m9", "no family 'm9'"},
       {"", "ane:framework=/nowhere/lib.so", "framework=/nowhere/lib.so"},
       {"", "ane:colour=red", "'colour'"},

@@ -7,7 +7,7 @@
 #include "device/ane/route_a.h"
 #include "device/options.h"
 
-enum { KEEP_DAYS = 7 };
+enum { KEEP_DAYS = 7, KEEP_PROGRAMS = 128 };
 
 // ---- options ----
 
@@ -34,10 +34,13 @@ static orion_status read_limits(orion_ane_device *d, const orion_device_options 
   d->limits = (orion_ane_limits){(int)compiles, (int)loaded};
   d->row_align = (size_t)rows;
   const char *cache = orion_device_option(o, "cache");
-  d->keep = !cache || strcmp(cache, "on") == 0;
-  if (cache && !d->keep && strcmp(cache, "off") != 0) {
-    return ORION_FAIL(err, ORION_INVALID, "device ane: cache=%s (want on or off)", cache);
+  long keep = KEEP_PROGRAMS;
+  if (cache && strcmp(cache, "off") == 0) {
+    keep = 0;
+  } else if (cache && strcmp(cache, "on") != 0) {
+    ORION_TRY(number_option(o, "cache", 1, 1 << 20, 0, &keep, err));
   }
+  d->keep = (int)keep;
   return ORION_OK;
 }
 

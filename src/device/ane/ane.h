@@ -90,7 +90,7 @@ struct orion_ane_device {
   char chip[32];                  // as the system says it: "h16g"
   char build[32];                 // of the operating system: what is compiled holds for one build
   char temporary[ORION_ANE_PATH_MAX];
-  bool keep;                      // compiled programs stay on disk for the next process
+  int keep;                       // compiled programs that stay on disk for the next process
   size_t row_align;               // option rows=; 0: the route's
   orion_ane_limits limits;
   int compiles, loaded;

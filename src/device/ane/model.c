@@ -144,7 +144,9 @@ static orion_status settle(orion_ane_device *d, orion_ane_model *m, bool *out_on
 static void destroy(orion_ane_device *d, orion_ane_model *m) {
   orion_ane_model_unload(d, m);
   d->route->forget(d, m);
-  orion_ane_workdir_release(&m->dir, d->keep && m->compiled && !m->patched);
+  bool keep = d->keep && m->compiled && !m->patched;
+  orion_ane_workdir_release(&m->dir, keep);
+  if (keep) orion_ane_trim(d->temporary, d->keep);  // training by recompiling leaves a program for each update
   orion_free(d->base.allocator, m, 1, sizeof *m);
 }
 

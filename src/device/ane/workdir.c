@@ -253,3 +253,35 @@ void orion_ane_sweep(const orion_allocator *a, const char *temporary, const char
   }
   if (dir) closedir(dir);
 }
+
+// How many directories of ours there are, and the oldest that nobody holds ("" if all are held).
+static int find_oldest(const char *temporary, char *out) {
+  DIR *dir = opendir(temporary);
+  int n = 0;
+  time_t oldest = 0;
+  *out = 0;
+  for (struct dirent *e; dir && (e = readdir(dir));) {
+    char path[ORION_ANE_PATH_MAX], key[ORION_ANE_PATH_MAX];
+    struct stat info;
+    if (e->d_name[0] == '.' || !below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
+    n++;
+    if (!below(key, sizeof key, path, KEY) || stat(key, &info) != 0 || (*out && info.st_mtime >= oldest)) continue;
+    int fd = take_lock(path, LOCK_EX);
+    if (fd < 0) continue;
+    close(fd);
+    oldest = info.st_mtime;
+    memcpy(out, path, sizeof path);
+  }
+  if (dir) closedir(dir);
+  return n;
+}
+
+void orion_ane_trim(const char *temporary, int most) {
+  char path[ORION_ANE_PATH_MAX];
+  while (find_oldest(temporary, path) > most && *path) {
+    int fd = take_lock(path, LOCK_EX);
+    if (fd < 0) return;
+    orion_ane_remove_tree(path);
+    close(fd);
+  }
+}

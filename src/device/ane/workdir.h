@@ -38,6 +38,8 @@ void orion_ane_workdir_release(orion_ane_workdir *w, bool keep);
 // Removes directories of ours below `temporary` that nobody holds: all but those whose key is `key` and that were used
 // within `days`.
 void orion_ane_sweep(const orion_allocator *a, const char *temporary, const char *key, int days);
+// Removes the directories that were used least recently until no more than `most` are left, or all others are held.
+void orion_ane_trim(const char *temporary, int most);
 void orion_ane_remove_tree(const char *path);
 
 #endif

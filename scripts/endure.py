@@ -47,7 +47,7 @@ class Endure:
         """A new run, or one that goes on where there is a checkpoint."""
         run = self.path(out)
         args = [self.options.orion, "train", "--quiet"]
-        if any(name.startswith("step-") for name in (os.listdir(run) if os.path.isdir(run) else [])):
+        if self.newest(out):
             args += ["--resume", run]
         else:
             shutil.rmtree(run, ignore_errors=True)
@@ -80,6 +80,12 @@ class Endure:
             print(f"# {problem}", flush=True)
         self.failed |= bool(problem)
 
+    def newest(self, out):
+        """The step of the newest checkpoint, 0 if there is none."""
+        run = self.path(out)
+        return max((int(name[5:]) for name in (os.listdir(run) if os.path.isdir(run) else []) if name.startswith("step-")),
+                   default=0)
+
     # ---- kills ----
 
     def kills(self):
@@ -92,8 +98,11 @@ class Endure:
         reached = []
         args = ["--steps", steps, "--save-every", 1]
         while kills < self.options.kills:
-            process = self.start("killed", *args)
-            time.sleep(self.pick.uniform(0.02, 0.6))
+            process, before = self.start("killed", *args), self.newest("killed")
+            if self.pick.random() < 0.75:  # let it get somewhere, however slow the machine; the others may die while they start
+                while process.poll() is None and self.newest("killed") == before:
+                    time.sleep(0.005)
+            time.sleep(self.pick.uniform(0, 0.4))
             if process.poll() is not None:
                 if process.returncode:
                     return f"after {kills} kills: {self.finish(process)[1]}"
@@ -101,10 +110,8 @@ class Endure:
             process.send_signal(signal.SIGKILL)
             process.communicate()
             kills += 1
-            run = self.path("killed")
-            found = [name for name in (os.listdir(run) if os.path.isdir(run) else []) if name.startswith("step-")]
-            empty += not found
-            reached.append(max((int(name[5:]) for name in found), default=0))
+            reached.append(self.newest("killed"))
+            empty += reached[-1] == 0
         code, errors = self.finish(self.start("killed", *args)) if reached[-1] < steps else (0, "")
         if code:
             return f"after {kills} kills: {errors}"
@@ -227,6 +234,8 @@ class Endure:
 
 
 def main():
+    # A sanitizer keeps what was freed for a while, which is no growth of ours.
+    os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("orion")
     parser.add_argument("--kills", type=int, default=50)

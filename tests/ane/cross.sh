@@ -45,7 +45,7 @@ ccache=$(command -v ccache || true)
 flags="-std=gnu11 -D_GNU_SOURCE -DWIDTH=4 -DLEVEL=portable -O1 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off"
 flags="$flags -Wall -Wno-unused-parameter -Wno-format-truncation -Wno-maybe-uninitialized -I$root/src -I$root/include -I$root/tests -idirafter /usr/include"
 sources=$(ls "$root"/src/base/*.c "$root"/src/ir/*.c "$root"/src/mil/*.c "$root"/src/target/*.c "$root"/src/device/*.c \
-  "$root"/src/device/sim/*.c "$root"/src/device/null/*.c "$root"/src/device/ane/*.c | grep -v -e device/registry.c -e device/auto.c -e base/json.c)
+  "$root"/src/device/sim/*.c "$root"/src/device/null/*.c "$root"/src/device/ane/*.c | grep -v -e device/registry.c -e device/auto.c)
 object_of() { echo "$out/linux/$(echo "${1#"$root"/}" | tr / _).o"; }
 library=
 for file in $sources; do library="$library $(object_of "$file")"; done
@@ -57,9 +57,13 @@ done >"$out/list"
 bad=0
 xargs -P 2 -L 1 sh -c "$ccache $cc $flags -c \$0 -o \$1" <"$out/list" || bad=1
 cd "$out/linux" || exit 1
+# An archive: files that need libraries which nobody has for arm64 are left aside as long as nothing here needs them.
+rm -f libcross.a
 if [ $bad = 0 ]; then
-  $cc -shared -Wl,--exclude-libs,ALL -Wl,-Bsymbolic ./tests_standin_*.o $library ./tests_ane_cross_registry.c.o -lm -lpthread -o libstandin.so &&
-    $cc $library ./tests_ane_cross_*.o -lm -lpthread -ldl -o cross_run || bad=1
+  aarch64-linux-gnu-ar rc libcross.a $library &&
+    $cc -shared -Wl,--exclude-libs,ALL -Wl,-Bsymbolic ./tests_standin_*.o ./tests_ane_cross_registry.c.o libcross.a -lm -lpthread \
+      -o libstandin.so &&
+    $cc ./tests_ane_cross_*.o libcross.a -lm -lpthread -ldl -o cross_run || bad=1
 fi
 report 2 $bad "$build"
 [ $bad = 0 ] || { echo "not ok 3 - $run"; exit 1; }

@@ -1,8 +1,10 @@
-// The devices of the small library that cross.sh builds for another processor: those that need no kernels.
+// The devices of the small library that cross.sh builds for another processor: those that need no kernels, and none of what
+// needs libraries that are not there for it (JSON).
 #include <string.h>
 
 #include "device/auto.h"
 #include "device/registry.h"
+#include "target/target.h"
 
 static const orion_device_vtable *const devices[] = {&orion_device_sim, &orion_device_ane, &orion_device_null};
 static const char *const names[] = {"sim", "ane", "null", NULL};
@@ -18,4 +20,8 @@ const orion_device_vtable *orion_device_find(const char *name) {
 
 orion_status orion_device_open_auto(const orion_allocator *a, int threads, orion_device **out, orion_error *err) {
   return ORION_FAIL(err, ORION_UNSUPPORTED, "no device is chosen by itself here");
+}
+
+orion_status orion_target_read(const orion_allocator *a, const char *path, orion_target *out, orion_error *err) {
+  return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: no targets are read here", path);
 }

@@ -170,7 +170,7 @@ static orion_status read_head(reader *r, const orion_stored_tensor *t, orion_err
 static orion_status read_tensors(reader *r, orion_error *err) {
   for (size_t i = 0; i < r->file->n_tensors; i++) {
     const orion_stored_tensor *t = &r->file->tensors[i];
-    size_t half;
+    size_t half = 0;
     if (is_head(t)) {
       ORION_TRY(read_head(r, t, err));
       continue;

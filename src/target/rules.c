@@ -76,9 +76,9 @@ static void family_range(unsigned families, char *out, size_t size) {
   while (!(families >> first & 1)) first++;
   while (!(families >> last & 1)) last--;
   if (first == last) {
-    snprintf(out, size, "m%d", first + 1);
+    snprintf(out, size, "m%c", (char)('1' + first));
   } else {
-    snprintf(out, size, "m%d to m%d", first + 1, last + 1);
+    snprintf(out, size, "m%c to m%c", (char)('1' + first), (char)('1' + last));
   }
 }
 

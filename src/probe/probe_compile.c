@@ -69,7 +69,7 @@ PAIR(input_returned, FUNCTION(X " x", OP(X, "y", "relu(x = x)"), "y"), "a comput
 static const char *conv_text(prober *p, long out, long in, long width) {
   return probe_text(p, FUNCTION("tensor<fp16, [1, %ld, 1, 64]> x", CONV_ARGS
                                 CONST("tensor<fp16, [%ld, %ld, 1, %ld]>", "w",
-                                      "BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64))")
+                                      "BLOBFILE(path = string(\"@model_path/weights/weight.bin\"), offset = uint64(64))")
                                 "tensor<fp16, [1, %ld, 1, %ld]> y = " CONV_CALL("") "[name = string(\"y\")];\n", "y"),
                     in, out, in, width, out, in, width, out, 65 - width);
 }
@@ -85,7 +85,7 @@ static bool ask_conv(prober *p, const long good[3], const long bad[3], const cha
   orion_raw_file files[2];
   for (int i = 0; i < 2; i++) {
     texts[i] = conv_text(p, shapes[i][0], shapes[i][1], shapes[i][2]);
-    files[i] = probe_blob(p, "weights/w.bin", (size_t)shapes[i][0] * (size_t)shapes[i][1] * (size_t)shapes[i][2], 1, 0);
+    files[i] = probe_blob(p, "weights/weight.bin", (size_t)shapes[i][0] * (size_t)shapes[i][1] * (size_t)shapes[i][2], 1, 0);
   }
   if (probe_failed(p)) return false;
   bool allowed = probe_compiles(p, texts[0], &files[0], 1);
@@ -111,34 +111,34 @@ static bool kernel_width(prober *p) {
   return ask_conv(p, (long[]){64, 64, most}, (long[]){64, 64, most + 1}, "wide", 2);
 }
 
-#define BIASED(type, dims) FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", "64") \
-                                    CONST(TYPE(dims), "b", "BLOBFILE(path = string(\"@model_path/weights/b.bin\"), offset = uint64(64))") \
+#define BIASED(type, dims) FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/weight.bin", "64") \
+                                    BLOB(TYPE(dims), "b", "weights/weight_1.bin", "64") \
                                     OP(X, "y", CONV_CALL("bias = b, ")), "y")
 static bool conv_bias(prober *p) {
   pair q = {BIASED("", "64"), BIASED("", "1, 64, 1, 1"), "rank 1", "rank 4", {{0}}, 2};
-  q.files[0] = probe_blob(p, "weights/w.bin", 64 * 64, 1, 0);
-  q.files[1] = probe_blob(p, "weights/b.bin", 64, 1, 0);
+  q.files[0] = probe_blob(p, "weights/weight.bin", 64 * 64, 1, 0);
+  q.files[1] = probe_blob(p, "weights/weight_1.bin", 64, 1, 0);
   return !probe_failed(p) && ask_pair(p, &q);
 }
 
 #define GROUPED(w, more) FUNCTION(w X " x", CONST("string", "pt", "\"valid\"") INTS("st", "2", "1, 1") \
                                   INTS("pd", "4", "0, 0, 0, 0") CONST("int32", "gr", "64") more OP(X, "y", CONV_CALL("")), "y")
 static bool runtime_groups(prober *p) {
-  pair q = {GROUPED("", BLOB(TYPE("64, 1, 1, 1"), "w", "weights/w.bin", "64")), GROUPED(TYPE("64, 1, 1, 1") " w, ", ""),
+  pair q = {GROUPED("", BLOB(TYPE("64, 1, 1, 1"), "w", "weights/weight.bin", "64")), GROUPED(TYPE("64, 1, 1, 1") " w, ", ""),
             "constant weights", "weights from an input", {{0}}, 1};
-  q.files[0] = probe_blob(p, "weights/w.bin", 64, 1, 0);
+  q.files[0] = probe_blob(p, "weights/weight.bin", 64, 1, 0);
   return !probe_failed(p) && ask_pair(p, &q);
 }
 
 #define PACKED(use, type) FUNCTION(TYPE("1, 64, 1, 32") " x", CONV_ARGS NO \
     "tensor<int8, [64, 64, 1, 1]> d = const()[name = string(\"d\"), val = tensor<int8, [64, 64, 1, 1]>"             \
-    "(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n"                            \
-    BLOB(TYPE("64, 1, 1, 1"), "s", "weights/s.bin", "64") \
+    "(BLOBFILE(path = string(\"@model_path/weights/weight.bin\"), offset = uint64(64)))];\n"                            \
+    BLOB(TYPE("64, 1, 1, 1"), "s", "weights/weight_1.bin", "64") \
     OP(TYPE("64, 64, 1, 1"), "w", "constexpr_blockwise_shift_scale(data = d, scale = s)") OP(X, "y", CONV_CALL("")), "y")
 static bool constexpr_weights(prober *p) {
   pair q = {PACKED("", ""), NULL, "int8 weights of a convolution, one scale for each output channel", NULL, {{0}}, 2};
-  q.files[0] = probe_blob(p, "weights/w.bin", 64 * 32, 1, 0);
-  q.files[1] = probe_blob(p, "weights/s.bin", 64, 1, 1);
+  q.files[0] = probe_blob(p, "weights/weight.bin", 64 * 32, 1, 0);
+  q.files[1] = probe_blob(p, "weights/weight_1.bin", 64, 1, 1);
   if (probe_failed(p)) return false;
   uint8_t *bytes = (uint8_t *)(uintptr_t)q.files[0].bytes;  // ours: the same bytes under the code of int8
   bytes[68] = 4;
@@ -146,10 +146,10 @@ static bool constexpr_weights(prober *p) {
 }
 
 #define WEIGHT_AT(offset) \
-  FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", offset) OP(X, "y", CONV_CALL("")), "y")
+  FUNCTION(X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/weight.bin", offset) OP(X, "y", CONV_CALL("")), "y")
 static bool blob_offset(prober *p) {
   pair q = {WEIGHT_AT("64"), WEIGHT_AT("128"), "64, the record", "128, the data", {{0}}, 1};
-  q.files[0] = probe_blob(p, "weights/w.bin", 64 * 64, 1, 0);
+  q.files[0] = probe_blob(p, "weights/weight.bin", 64 * 64, 1, 0);
   return !probe_failed(p) && ask_pair(p, &q);
 }
 
@@ -223,7 +223,7 @@ static const char *many_files(prober *p, int files, bool scalar, orion_raw_file 
   orion_strbuf_init(&b, NULL);
   orion_strbuf_addf(&b, "program(1.3)\n[buildInfo = dict<string, string>({})]\n{\nfunc main<ios18>(" X " h00) {\n");
   for (int i = 0; i < files; i++) {
-    const char *path = probe_text(p, "weights/w%02d.bin", i);
+    const char *path = i ? probe_text(p, "weights/weight_%d.bin", i) : "weights/weight.bin";
     out[i] = probe_blob(p, path, 64, 1, 1);
     orion_strbuf_addf(&b, TYPE("1, 64, 1, 1") " w%02d = const()[name = string(\"w%02d\"), val = " TYPE("1, 64, 1, 1")
                       "(BLOBFILE(path = string(\"@model_path/%s\"), offset = uint64(64)))];\n", i, i, path);

@@ -34,8 +34,8 @@ static void free_sums(sums *s) {
 // 64 products of 640 make 40,960.
 static bool overflow(prober *p) {
   static const char text[] = FUNCTION(
-      X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", "64") OP(X, "y", CONV_CALL("")), "y");
-  orion_raw_file ones = probe_blob(p, "weights/w.bin", 64 * 64, 1, 1);
+      X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/weight.bin", "64") OP(X, "y", CONV_CALL("")), "y");
+  orion_raw_file ones = probe_blob(p, "weights/weight.bin", 64 * 64, 1, 1);
   sums products = {0}, plain = {0};
   bool ran = make(p, &products, 640, 0) && run(p, text, &ones, 1, 1, &products) && make(p, &plain, 640, 640 * 63.0f) &&
              run(p, ADD, NULL, 0, 2, &plain);

@@ -94,9 +94,9 @@ static bool identity(prober *p) {
 // 64 inputs of 1 by weights of 1, then of 3 in the same files. The statement: nothing changes.
 static bool weights_baked(prober *p) {
   static const char text[] = FUNCTION(
-      X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/w.bin", "64") OP(X, "y", CONV_CALL("")), "y");
+      X " x", CONV_ARGS BLOB(TYPE("64, 64, 1, 1"), "w", "weights/weight.bin", "64") OP(X, "y", CONV_CALL("")), "y");
   static const char *const names[] = {"files", "files and data", "a new identity"};
-  orion_raw_file ones = probe_blob(p, "weights/w.bin", 64 * 64, 1, 1), threes = probe_blob(p, "weights/w.bin", 64 * 64, 1, 3);
+  orion_raw_file ones = probe_blob(p, "weights/weight.bin", 64 * 64, 1, 1), threes = probe_blob(p, "weights/weight.bin", 64 * 64, 1, 3);
   probe_surface in = {0}, out = {0};
   orion_answer answer = {.rule = ORION_RULES};
   bool baked = true;

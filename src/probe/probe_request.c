@@ -230,7 +230,9 @@ static bool surfaces(prober *p) {
   int most = p->t->max_inputs < MOST - 1 ? p->t->max_inputs : MOST - 1;
   bool good = run_many(p, most, &answer);
   if (!good) probe_is_refusal(p, &answer);
-  bool bad = run_many(p, most + 1, &answer);
+  bool unclear = p->unclear, bad = run_many(p, most + 1, &answer);
+  p->unclear = unclear;  // refused is refused, be it by the compiler
+  if (!unclear) p->out->note[0] = 0;
   probe_see(p, "%d inputs: %s; %d: %s", most, good ? "runs" : "refused", most + 1, bad ? "runs" : "refused");
   return good && !bad && probe_is_refusal(p, &answer);
 }
@@ -301,12 +303,12 @@ static bool runtime_conv(prober *p) {
 }
 
 static bool mask_as_constant(prober *p) {
-  static const char text[] = FUNCTION(TYPE("1, 4, 32, 32") " s", BLOB(TYPE("1, 1, 32, 32"), "m", "weights/m.bin", "64")
+  static const char text[] = FUNCTION(TYPE("1, 4, 32, 32") " s", BLOB(TYPE("1, 1, 32, 32"), "m", "weights/weight.bin", "64")
       CONST("int32", "ax", "-1") OP(TYPE("1, 4, 32, 32"), "a", "add(x = s, y = m)")
       OP(TYPE("1, 4, 32, 32"), "y", "softmax(axis = ax, x = a)"), "y");
   request q = {0};
   orion_answer answer = {.rule = ORION_RULES};
-  orion_raw_file mask = probe_blob(p, "weights/m.bin", 32 * 32, 1, -10000);
+  orion_raw_file mask = probe_blob(p, "weights/weight.bin", 32 * 32, 1, -10000);
   uint8_t *words = (uint8_t *)(uintptr_t)mask.bytes;  // ours: column 0 is seen
   for (size_t i = 0; !probe_failed(p) && i < 32; i++) words[128 + 64 * i] = words[129 + 64 * i] = 0;
   bool ran = add_in(p, &q, 2 * 4 * 32 * 32, 1) && add_out(p, &q, 2 * 4 * 32 * 32) && run_text(p, text, &mask, 1, &q, &answer);

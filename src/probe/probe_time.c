@@ -52,7 +52,7 @@ static double conv_seconds(prober *p, int in, int out, int height, int width, in
   orion_strbuf_init(&b, NULL);
   orion_strbuf_addf(&b, "program(1.3)\n[buildInfo = dict<string, string>({})]\n{\nfunc main<ios18>(tensor<fp16, [1, %d, %d, %d]> h00) {\n"
                     CONV_ARGS "tensor<fp16, [%d, %d, 1, 1]> w = const()[name = string(\"w\"), val = tensor<fp16, [%d, %d, 1, 1]>"
-                    "(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n",
+                    "(BLOBFILE(path = string(\"@model_path/weights/weight.bin\"), offset = uint64(64)))];\n",
                     in, height, width, out, in, out, in);
   for (int i = 0; i < depth; i++) {
     orion_strbuf_addf(&b, "tensor<fp16, [1, %d, %d, %d]> h%02d = conv(dilations = st, groups = gr, pad = pd, pad_type = pt, strides = "
@@ -61,7 +61,7 @@ static double conv_seconds(prober *p, int in, int out, int height, int width, in
   orion_strbuf_addf(&b, "} -> (h%02d);\n}\n", depth);
   const char *text = probe_text(p, "%s", orion_strbuf_text(&b));
   orion_strbuf_deinit(&b);
-  orion_raw_file weights = probe_blob(p, "weights/w.bin", (size_t)in * (size_t)out, 1, 0);
+  orion_raw_file weights = probe_blob(p, "weights/weight.bin", (size_t)in * (size_t)out, 1, 0);
   size_t plane = 2 * (size_t)height * (size_t)width;
   if (out_weights) *out_weights = 2 * (size_t)in * (size_t)out;
   if (probe_failed(p)) return 0;
@@ -122,8 +122,8 @@ static bool bandwidth(prober *p) {
 
 static bool compile_time(prober *p) {
   orion_answer small = {.rule = ORION_RULES}, large = small;
-  orion_raw_file file = probe_blob(p, "weights/w.bin", 2048 * 4096, 1, 0);
-  static const char text[] = FUNCTION(TYPE("1, 2048, 1, 32") " x", CONV_ARGS BLOB(TYPE("4096, 2048, 1, 1"), "w", "weights/w.bin", "64")
+  orion_raw_file file = probe_blob(p, "weights/weight.bin", 2048 * 4096, 1, 0);
+  static const char text[] = FUNCTION(TYPE("1, 2048, 1, 32") " x", CONV_ARGS BLOB(TYPE("4096, 2048, 1, 1"), "w", "weights/weight.bin", "64")
       OP(TYPE("1, 4096, 1, 32"), "y", CONV_CALL("")), "y");
   probe_release(p, probe_compile(p, FUNCTION(X " x", OP(X, "quick", "relu(x = x)"), "quick"), NULL, 0, 0, &small));
   probe_release(p, probe_compile(p, text, &file, 1, 0, &large));

@@ -63,7 +63,8 @@ void probe_see(prober *p, const char *format, ...) ORION_PRINTF(2, 3);    // app
 void probe_note(prober *p, const char *format, ...) ORION_PRINTF(2, 3);   // the reason why nothing can be said
 void probe_measure(prober *p, const char *limit, double value);
 
-// A text or a blob file in the arena. Blob files hold `count` tensors of `elements` fp16 numbers, all `value`; record i
+// A text or a blob file in the arena. Blob files are called weights/weight.bin and weights/weight_1.bin, as the compiler names
+// them; they hold `count` tensors of `elements` fp16 numbers, all `value`; record i
 // is at 64 + i * probe_pitch(elements).
 const char *probe_text(prober *p, const char *format, ...) ORION_PRINTF(2, 3);
 orion_raw_file probe_blob(prober *p, const char *path, size_t elements, size_t count, float value);

@@ -1,10 +1,10 @@
 // Targets as files: a family's numbers with some of them replaced by what `orion probe --update-target` measured.
 //
 //   {"family": "m4", "device": "...", "limits": {"dispatch_us": 91.2, "load_slots": 126}}
-#include <jansson.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "target/target.h"
 
 enum { MAX_BYTES = 1 << 20 };
@@ -41,13 +41,12 @@ static orion_status read_object(const char *path, json_t *root, orion_target *ou
 orion_status orion_target_read(const orion_allocator *a, const char *path, orion_target *out, orion_error *err) {
   char *text;
   size_t n;
-  json_error_t why;
   a = orion_allocator_or_default(a);
   ORION_TRY(orion_file_read(a, path, MAX_BYTES, &text, &n, err));
-  json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+  json_t *root = NULL;
+  orion_status status = orion_json_parse(text, n, path, &root, err);
   orion_free(a, text, n + 1, 1);
-  if (!root) return ORION_FAIL(err, ORION_FORMAT, "%s:%d:%d: %s", path, why.line, why.column, why.text);
-  orion_status status = read_object(path, root, out, err);
+  if (status == ORION_OK) status = read_object(path, root, out, err);
   json_decref(root);
   return status;
 }

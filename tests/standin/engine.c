@@ -1,5 +1,6 @@
 // Programs as the system's daemon and engine hold them. Compiling leaves net.plist (the text) and data (the weights; of one
 // blob file its very bytes) in the directory, and a copy in the daemon's own cache, under the program's identity.
+#include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,43 +28,49 @@ static bool copy_file(const char *from, const char *to, const char *mode) {
   return ok;
 }
 
-static void blob_name(char *out, size_t size, const char *dir, int i) {
-  snprintf(out, size, i ? "%s/weights/weight_%d.bin" : "%s/weights/weight.bin", dir, i);
-}
-
 static void daemon_dir(char *out, const char *id) {
   snprintf(out, PATH, "%s/com.apple.aned-%s/%s", temporary_directory(), world("build"), id);
 }
 
-// Text and blobs of one directory in another.
+// What compiling leaves, and what the bridge keeps for itself.
+static bool is_result(const char *name) {
+  return strcmp(name, "net.plist") == 0 || strcmp(name, "data") == 0 || strncmp(name, "orion.", 6) == 0;
+}
+
+// All of a program's files, with their folders, in another directory.
 static bool copy_program(const char *from, const char *to) {
-  char a[PATH + 64], b[PATH + 64];
-  snprintf(b, sizeof b, "%s/weights", to);
-  if (orion_dir_make(b, NULL) != ORION_OK) return false;
-  snprintf(a, sizeof a, "%s/model.mil", from);
-  snprintf(b, sizeof b, "%s/model.mil", to);
-  if (!copy_file(a, b, "wb")) return false;
-  for (int i = 0;; i++) {
-    blob_name(a, sizeof a, from, i);
-    blob_name(b, sizeof b, to, i);
-    if (!orion_file_exists(a)) return true;
-    if (!copy_file(a, b, "wb")) return false;
+  DIR *dir = orion_dir_make(to, NULL) == ORION_OK ? opendir(from) : NULL;
+  bool ok = dir != NULL;
+  for (struct dirent *e; ok && (e = readdir(dir));) {
+    char a[PATH], b[PATH];
+    if (e->d_name[0] == '.' || is_result(e->d_name)) continue;
+    ok = (size_t)snprintf(a, sizeof a, "%s/%s", from, e->d_name) < sizeof a &&
+         (size_t)snprintf(b, sizeof b, "%s/%s", to, e->d_name) < sizeof b;
+    if (ok) ok = orion_dir_exists(a) ? copy_program(a, b) : copy_file(a, b, "wb");
   }
+  if (dir) closedir(dir);
+  return ok;
+}
+
+// The only blob file of a program, whose bytes `data` repeats; false if there is none or more than one.
+static bool only_blob(const char *root, char *out) {
+  char weights[PATH];
+  int n = 0;
+  snprintf(weights, sizeof weights, "%s/weights", root);
+  DIR *dir = opendir(weights);
+  for (struct dirent *e; dir && (e = readdir(dir));) {
+    if (e->d_name[0] != '.' && ++n == 1 && snprintf(out, PATH, "%s/%s", weights, e->d_name) >= PATH) n = 2;
+  }
+  if (dir) closedir(dir);
+  return n == 1;
 }
 
 static bool leave_results(const char *dir) {
-  char a[PATH + 64], b[PATH + 64];
-  snprintf(a, sizeof a, "%s/model.mil", dir);
-  snprintf(b, sizeof b, "%s/net.plist", dir);
-  if (!copy_file(a, b, "wb")) return false;
-  snprintf(b, sizeof b, "%s/data", dir);
-  FILE *empty = fopen(b, "wb");
-  if (!empty || fclose(empty) != 0) return false;
-  for (int i = 0;; i++) {
-    blob_name(a, sizeof a, dir, i);
-    if (!orion_file_exists(a)) return true;
-    if (!copy_file(a, b, "ab")) return false;
-  }
+  char text[PATH + 64], net[PATH + 64], baked[PATH + 64], blob[PATH];
+  snprintf(text, sizeof text, "%s/model.mil", dir);
+  snprintf(net, sizeof net, "%s/net.plist", dir);
+  snprintf(baked, sizeof baked, "%s/data", dir);
+  return copy_file(text, net, "wb") && copy_file(only_blob(dir, blob) ? blob : "/dev/null", baked, "wb");
 }
 
 // ---- programs ----
@@ -206,18 +213,13 @@ bool engine_compile(const char *dir, const char *id, error **out) {
 // The directory that a load reads, by what this world holds of patched files. Of `data` only the case of one blob file is
 // known: its bytes.
 static bool source_of(const char *dir, const char *id, char *out) {
-  char a[PATH + 64], b[PATH + 64], single[PATH + 64];
+  char a[PATH + 64], b[PATH + 64], blob[PATH];
   daemon_dir(out, id);
   snprintf(a, sizeof a, "%s/net.plist", dir);
   snprintf(b, sizeof b, "%s/data", dir);
   if (!orion_file_exists(a) || !orion_file_exists(b) || !orion_dir_exists(out)) return false;
   if (world_is("reload", "files")) snprintf(out, PATH, "%s", dir);
-  blob_name(single, sizeof single, out, 1);
-  if (world_is("reload", "data") && !orion_file_exists(single)) {
-    blob_name(single, sizeof single, out, 0);
-    if (orion_file_exists(single)) return copy_file(b, single, "wb");
-  }
-  return true;
+  return !world_is("reload", "data") || !only_blob(out, blob) || copy_file(b, blob, "wb");
 }
 
 program *engine_load(const char *dir, const char *id, size_t row_align, error **out) {

@@ -18,7 +18,7 @@ typedef struct orion_session_options {
   size_t struct_size;       ///< sizeof(orion_session_options)
   int64_t context;          ///< positions at most, up to the model's; 0: the model's
   const char *target;       ///< compile for "cpu" or a chip family "m1".."m6"; NULL: what the device runs best
-  const char *weights;      ///< "fp16" (default), "fp32", "int8" or "int4"
+  const char *weights;      ///< "fp16", "fp32", "int8", "int4"; NULL: fp16, and integers where the model has them
   int64_t lora_rank;        ///< compile slots in that take adapters of this rank together (adapter.h); 0: none
   const char *lora_targets; ///< projections that get one, "q,k,v,o,gate,up,down"; NULL: all that the model has
   const char *passes;       ///< optimisation passes; NULL: the target's

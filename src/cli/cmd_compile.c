@@ -144,7 +144,8 @@ static orion_status compile_graph(compilation *c, const orion_model *m, const or
   orion_plan *plan = NULL;
   ORION_TRY(orion_model_graph(m, spec, &graph, err));
   const orion_opt_options passes = pass_options(c);
-  orion_lower_options lower = {.target = c->target, .passes = &passes, .quantise = quantised(c->a)};
+  orion_lower_options lower = {.target = c->target, .passes = &passes, .quantise = quantised(c->a),
+                               .keep_integers = !cli_flag(c->a, "weights") || quantised(c->a)};
   orion_status status = orion_lower(graph, &lower, &plan, err);
   if (status == ORION_OK) status = write_parts(c, plan, stem, err);
   orion_program_destroy(graph);

@@ -43,6 +43,7 @@ struct orion_session {
   orion_arena arena;
   orion_dtype weights;          // of the graph: caches and, unless quantised, matrices
   orion_dtype quantise;         // int8, int4 or NONE
+  bool keep_integers;           // that the model's file holds
   char *passes;
   int64_t context, cache_rows;  // cache_rows: context rounded up to the target's width
   int64_t position, masked_to;  // tokens fed; mask entries [0, masked_to) are open
@@ -71,7 +72,7 @@ static orion_status compile(orion_session *s, const orion_graph_spec *spec, orio
   ORION_TRY(orion_model_graph(s->model, spec, &graph, err));
   orion_opt_options passes = {.passes = s->passes};
   orion_lower_options options = {.target = s->target, .passes = s->passes ? &passes : NULL,
-                                .quantise = s->quantise};
+                                .quantise = s->quantise, .keep_integers = s->keep_integers};
   orion_plan *plan;
   orion_status status = orion_lower(graph, &options, &plan, err);
   orion_program_destroy(graph);
@@ -209,6 +210,7 @@ static orion_status check_options(orion_session *s, const orion_session_options 
   if (!s->target) return ORION_FAIL(err, ORION_INVALID, "target: there is no \"%s\" (m1 to m6, or cpu)", target);
   const char *weights = o->weights ? o->weights : "fp16";
   s->quantise = strcmp(weights, "int8") == 0 ? ORION_INT8 : strcmp(weights, "int4") == 0 ? ORION_INT4 : ORION_DTYPE_NONE;
+  s->keep_integers = !o->weights || s->quantise;
   bool half = s->quantise || strcmp(weights, "fp16") == 0;
   s->weights = half ? ORION_FP16 : strcmp(weights, "fp32") == 0 ? ORION_FP32 : ORION_DTYPE_NONE;
   if (!s->weights) {

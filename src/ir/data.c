@@ -242,6 +242,62 @@ const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, 
   return *out_scales ? q : NULL;
 }
 
+const orion_data *orion_data_expand(orion_data_store *s, const orion_data *q, const orion_data *scales) {
+  if (!q || !scales) return NULL;
+  assert(q->rows == scales->rows && scales->cols && q->cols % scales->cols == 0);
+  const orion_data *sources[2] = {q, scales};
+  orion_data y = {.kind = ORION_DATA_EXPAND, .dtype = ORION_FP32, .rows = q->rows, .cols = q->cols, .sources = sources,
+                  .n_sources = 2, .origin = q->origin};
+  return intern(s, &y);
+}
+
+enum { MAX_JOINED = 16 };
+
+static bool joined_integers(orion_data_store *s, const orion_data *x, const orion_data **out_q,
+                            const orion_data **out_scales) {
+  const orion_data *q[MAX_JOINED], *scales[MAX_JOINED];
+  if (x->n_sources > MAX_JOINED) return false;
+  for (size_t i = 0; i < x->n_sources; i++) {
+    if (!orion_data_integers(s, x->sources[i], &q[i], &scales[i])) return false;
+    bool alike = q[i]->dtype == q[0]->dtype && scales[i]->cols == scales[0]->cols && scales[i]->dtype == scales[0]->dtype;
+    if (!alike) return false;
+  }
+  *out_q = orion_data_join(s, x->n_sources, q);
+  *out_scales = orion_data_join(s, x->n_sources, scales);
+  return *out_q && *out_scales;
+}
+
+bool orion_data_integers(orion_data_store *s, const orion_data *x, const orion_data **out_q,
+                         const orion_data **out_scales) {
+  switch (x->kind) {
+    case ORION_DATA_EXPAND:
+      *out_q = x->sources[0];
+      *out_scales = x->sources[1];
+      return true;
+    case ORION_DATA_CAST: return orion_dtype_is_float(x->dtype) && orion_data_integers(s, x->sources[0], out_q, out_scales);
+    case ORION_DATA_SCALE:
+      if (!orion_data_integers(s, x->sources[0], out_q, out_scales)) return false;
+      return (*out_scales = orion_data_scale(s, *out_scales, x->n_scale, x->scale)) != NULL;
+    case ORION_DATA_JOIN: return joined_integers(s, x, out_q, out_scales);
+    default: return false;
+  }
+}
+
+const orion_data *orion_data_words(orion_data_store *s, const orion_data *q) {
+  if (!q) return NULL;
+  orion_data y = {.kind = ORION_DATA_WORDS, .dtype = ORION_INT32, .rows = q->rows, .cols = (q->cols + 7) / 8,
+                  .sources = &q, .n_sources = 1, .origin = q->origin};
+  return intern(s, &y);
+}
+
+const orion_data *orion_data_nibbles(orion_data_store *s, const orion_data *words, size_t cols) {
+  if (!words) return NULL;
+  assert(words->dtype == ORION_INT32 && words->cols == (cols + 7) / 8);
+  orion_data y = {.kind = ORION_DATA_NIBBLES, .dtype = ORION_INT4, .rows = words->rows, .cols = cols,
+                  .sources = &words, .n_sources = 1, .origin = words->origin};
+  return intern(s, &y);
+}
+
 bool orion_data_equal(const orion_data *a, const orion_data *b) {
   if (a == b) return true;
   if (a->kind != ORION_DATA_BYTES || b->kind != ORION_DATA_BYTES || a->dtype != b->dtype || a->rows != b->rows ||

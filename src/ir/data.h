@@ -25,6 +25,9 @@ typedef enum orion_data_kind {
   ORION_DATA_PAD,        // source with zeros after its rows and after its columns
   ORION_DATA_QUANTISE,   // source as small integers: int8 or int4, `group` columns of a row under one scale
   ORION_DATA_SCALES,     // the scales of a QUANTISE node (its source), fp16 [rows, cols / group]
+  ORION_DATA_EXPAND,     // integers (source 0) times their scales (source 1), exact in fp32
+  ORION_DATA_WORDS,      // an int4 source as int32 words: eight columns each as q + 8, the first in the lowest bits
+  ORION_DATA_NIBBLES,    // the int4 elements of such words
 } orion_data_kind;
 
 typedef struct orion_data {
@@ -67,6 +70,14 @@ const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_
 // columns) share a scale, chosen from their magnitude, for int4 by least squared error (data_quantise.c). Symmetric.
 const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, orion_dtype d, size_t group,
                                       const orion_data **out_scales);
+// The numbers that integers of [rows, cols] and scales of [rows, groups] stand for.
+const orion_data *orion_data_expand(orion_data_store *s, const orion_data *q, const orion_data *scales);
+// The other way, where nothing need be rounded for it: the integers and scales behind casts, row scales and joins of
+// expanded ones. false: x is something else, or memory ran out.
+bool orion_data_integers(orion_data_store *s, const orion_data *x, const orion_data **out_q,
+                         const orion_data **out_scales);
+const orion_data *orion_data_words(orion_data_store *s, const orion_data *q);  // [rows, (cols + 7) / 8]
+const orion_data *orion_data_nibbles(orion_data_store *s, const orion_data *words, size_t cols);
 
 // ---- reading ---- any thread. Elements of rows [row, row + n) as `dtype` (converted), packed, row-major.
 // Sub-byte dtypes are read whole (row 0, all rows). NO_MEMORY is the only failure: some nodes need scratch.

@@ -1,8 +1,9 @@
 // Symmetric quantisation: x ~ q s with an integer q and a scale s in fp16 for each group.
 //
 //   int8  s = max|x| / 127
-//   int4  q is -8..7. Cutting the largest elements off a little pays, since the others then round more finely: of a few
-//         candidates, from max|x| / 7 down, the scale with the least squared error over the group is taken.
+//   int4  q is -8..7. Of a few candidates, from max|x| / 7 down since the others round more finely when the largest are
+//         cut off a little, and of both signs since there is one step more below zero than above, each with the scale
+//         that fits the integers best, the one with the least squared error over the group is taken.
 //
 // Scales are rounded to fp16 before elements are divided by them, so that rounding them adds no error of its own. A NaN
 // or an infinity among the elements makes the scale one too: it must not vanish.
@@ -10,6 +11,18 @@
 
 #include <math.h>
 #include <string.h>
+
+enum { GROUP = 32, GROUP_LEAST = 16, GROUP_MOST = 64 };
+
+// The divisor of `cols` nearest to GROUP, of two the smaller; without one within bounds the whole row.
+size_t orion_quantise_group(orion_dtype d, size_t cols) {
+  if (d != ORION_INT4) return cols;
+  for (size_t at = 0; at <= GROUP_MOST - GROUP; at++) {
+    if (at <= GROUP - GROUP_LEAST && cols % (GROUP - at) == 0) return GROUP - at;
+    if (cols % (GROUP + at) == 0) return GROUP + at;
+  }
+  return cols;
+}
 
 // By bits: those of magnitudes are ordered as these are, NaN above all.
 static float largest(const float *x, size_t n) {
@@ -25,7 +38,7 @@ static float largest(const float *x, size_t n) {
 // fp16; where there is anything to scale, not 0.
 static float round_scale(float s, orion_half *out) {
   *out = orion_float_to_half(s);
-  if (*out == 0 && s > 0) *out = 1;  // the least of all
+  if ((*out & 0x7fff) == 0 && s != 0) *out |= 1;  // the least of all
   return orion_half_to_float(*out);
 }
 
@@ -39,40 +52,55 @@ static inline int32_t steps(float x, float inverse, int32_t lo, int32_t hi) {
   return n < hi ? n : hi;
 }
 
-enum { CANDIDATES = 8, BLOCK = 32 };
+enum { CANDIDATES = 16, BLOCK = 32 };
 
-// The squared error of rounding BLOCK elements to multiples of s. Loops of a fixed length, and a sum in halves, are what
-// compilers turn into vector code.
-static float squared_error(const float *x, float s) {
-  float inverse = 1 / s, errors[BLOCK];
-  for (size_t i = 0; i < BLOCK; i++) {
-    float e = x[i] - (float)steps(x[i], inverse, -8, 7) * s;
-    errors[i] = e * e;
-  }
-  for (size_t i = 0; i < BLOCK / 2; i++) errors[i] += errors[i + BLOCK / 2];
-  for (size_t i = 0; i < BLOCK / 4; i++) errors[i] += errors[i + BLOCK / 4];
+// What the best scale for some integers q needs to be known: the sums of x q and of q q.
+typedef struct fit {
+  float xq, qq;
+} fit;
+
+// Loops of a fixed length, and sums in halves, are what compilers turn into vector code.
+static float sum_of(float *v) {
+  for (size_t i = 0; i < BLOCK / 2; i++) v[i] += v[i + BLOCK / 2];
+  for (size_t i = 0; i < BLOCK / 4; i++) v[i] += v[i + BLOCK / 4];
   float sum = 0;
-  for (size_t i = 0; i < BLOCK / 4; i++) sum += errors[i];
+  for (size_t i = 0; i < BLOCK / 4; i++) sum += v[i];
   return sum;
 }
 
+// Adds BLOCK elements rounded to multiples of 1 / inverse.
+static void add_block(fit *f, const float *x, float inverse) {
+  float xq[BLOCK], qq[BLOCK];
+  for (size_t i = 0; i < BLOCK; i++) {
+    float q = (float)steps(x[i], inverse, -8, 7);
+    xq[i] = x[i] * q;
+    qq[i] = q * q;
+  }
+  f->xq += sum_of(xq);
+  f->qq += sum_of(qq);
+}
+
 static orion_half scale_int4(const float *x, size_t n) {
-  static const float steps_to_top[CANDIDATES] = {7, 7.35f, 7.7f, 8, 8.4f, 8.9f, 9.5f, 10.5f};
+  static const float steps_to_top[CANDIDATES] = {7,  7.35f,  7.7f,  8,  8.4f,  8.9f,  9.5f,  10.5f,
+                                                 -7, -7.35f, -7.7f, -8, -8.4f, -8.9f, -9.5f, -10.5f};
   float top = largest(x, n), least = INFINITY;
   orion_half best, half;
   float s = round_scale(top / steps_to_top[0], &best);
   if (!(s > 0) || !isfinite(s)) return best;
-  float errors[CANDIDATES] = {0};
+  fit fits[CANDIDATES] = {{0, 0}};
   for (size_t i = 0; i < n; i += BLOCK) {
     float padded[BLOCK] = {0};
     const float *block = x + i;
     if (n - i < BLOCK) block = memcpy(padded, x + i, (n - i) * sizeof *x);
-    for (size_t c = 0; c < CANDIDATES; c++) errors[c] += squared_error(block, round_scale(top / steps_to_top[c], &half));
+    for (size_t c = 0; c < CANDIDATES; c++) add_block(&fits[c], block, steps_to_top[c] / top);
   }
   for (size_t c = 0; c < CANDIDATES; c++) {
-    if (!(errors[c] < least)) continue;
-    least = errors[c];
-    round_scale(top / steps_to_top[c], &best);
+    if (!(fits[c].qq > 0)) continue;
+    s = round_scale(fits[c].xq / fits[c].qq, &half);
+    float error = s * (s * fits[c].qq - 2 * fits[c].xq);  // less the sum of x x, which all share
+    if (!(error < least) || s == 0) continue;
+    least = error;
+    best = half;
   }
   return best;
 }
@@ -96,4 +124,23 @@ void orion_quantise(orion_dtype d, const float *x, size_t n, size_t group, const
     int8_t *to = out + g * group;
     for (size_t i = 0; i < group; i++) to[i] = (int8_t)steps(from[i], inverse, lo, hi);
   }
+}
+
+void orion_expand(const int8_t *q, const float *scales, size_t rows, size_t cols, size_t groups, float *out) {
+  size_t group = cols / groups;
+  for (size_t g = 0; g < rows * groups; g++, q += group, out += group) {
+    for (size_t i = 0; i < group; i++) out[i] = (float)q[i] * scales[g];
+  }
+}
+
+void orion_nibbles_to_words(const int8_t *q, size_t cols, uint32_t *out) {
+  for (size_t i = 0; i < cols; i += 8) {
+    uint32_t word = 0;
+    for (size_t k = 0; k < 8 && i + k < cols; k++) word |= (uint32_t)((q[i + k] + 8) & 15) << 4 * k;
+    out[i / 8] = word;
+  }
+}
+
+void orion_words_to_nibbles(const uint32_t *words, size_t cols, int8_t *out) {
+  for (size_t i = 0; i < cols; i++) out[i] = (int8_t)((int)((words[i / 8] >> 4 * (i % 8)) & 15) - 8);
 }

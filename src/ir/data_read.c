@@ -294,6 +294,54 @@ static orion_status eval_quantised(const orion_data *x, request q, orion_error *
   return status;
 }
 
+// EXPAND nodes.
+static orion_status eval_expand(const orion_data *x, request q, orion_error *err) {
+  if (q.turned) return eval_turned(x, &q, err);
+  const orion_data *ints = x->sources[0], *by = x->sources[1];
+  size_t cols = x->cols, groups = by->cols;
+  scratch s = {0};
+  ORION_TRY(take_scratch(cols * (sizeof(float) + 1) + groups * sizeof(float), q.n, &s, err));
+  float *values = (float *)s.bytes, *scales = values + s.rows * cols;
+  char *integers = (char *)(scales + s.rows * groups);
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r += s.rows) {
+    size_t m = q.n - r < s.rows ? q.n - r : s.rows;
+    status = eval(ints, (request){false, ORION_INT8, q.first + r, m, integers, cols}, err);
+    if (status == ORION_OK) status = eval(by, (request){false, ORION_FP32, q.first + r, m, (char *)scales, groups}, err);
+    if (status != ORION_OK) break;
+    orion_expand((const int8_t *)integers, scales, m, cols, groups, values);
+    deliver(x, &q, r, m, ORION_FP32, s.bytes);
+  }
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
+  return status;
+}
+
+// WORDS and NIBBLES nodes, a row at a time.
+static orion_status eval_packing(const orion_data *x, request q, orion_error *err) {
+  if (q.turned) return eval_turned(x, &q, err);
+  bool pack = x->kind == ORION_DATA_WORDS;
+  size_t elements = pack ? x->sources[0]->cols : x->cols, words = (elements + 7) / 8;
+  scratch s = {0};
+  ORION_TRY(take_scratch(words * sizeof(uint32_t) + elements, 1, &s, err));
+  uint32_t *row = (uint32_t *)s.bytes;
+  char *integers = (char *)(row + words);
+  orion_status status = ORION_OK;
+  for (size_t r = 0; status == ORION_OK && r < q.n; r++) {
+    request part = {false, pack ? ORION_INT8 : ORION_INT32, q.first + r, 1, pack ? integers : s.bytes, x->sources[0]->cols};
+    status = eval(x->sources[0], part, err);
+    if (status != ORION_OK) break;
+    if (pack) {
+      orion_nibbles_to_words((const int8_t *)integers, elements, row);
+      convert(q.dtype, row_of(&q, r), ORION_INT32, s.bytes, 0, words);
+    } else {
+      orion_words_to_nibbles(row, elements, (int8_t *)integers);
+      convert(q.dtype, row_of(&q, r), ORION_INT8, integers, 0, elements);
+    }
+  }
+  orion_free_aligned(NULL, s.bytes, s.size, ORION_ALIGN_CACHE);
+  return status;
+}
+
 orion_status orion_data_read_quantised(const orion_data *q, const orion_data *scales, size_t row, size_t n, int8_t *out,
                                        uint16_t *out_scales, orion_error *err) {
   if (q->kind == ORION_DATA_QUANTISE && scales->kind == ORION_DATA_SCALES && scales->sources[0] == q) {
@@ -316,6 +364,9 @@ static orion_status eval(const orion_data *x, request q, orion_error *err) {
     case ORION_DATA_PAD: return eval_pad(x, q, err);
     case ORION_DATA_QUANTISE:
     case ORION_DATA_SCALES: return eval_quantised(x, q, err);
+    case ORION_DATA_EXPAND: return eval_expand(x, q, err);
+    case ORION_DATA_WORDS:
+    case ORION_DATA_NIBBLES: return eval_packing(x, q, err);
   }
   return ORION_FAIL(err, ORION_INTERNAL, "constant: unknown node kind %d", (int)x->kind);
 }

@@ -51,6 +51,7 @@ typedef struct orion_lower_options {
   const orion_target *target;
   const orion_opt_options *passes;  // NULL: the target's pipeline
   orion_dtype quantise;             // ORION_INT8, ORION_INT4: matrices in it, with scales; NONE: as the graph has them
+  bool keep_integers;               // matrices that the model holds as integers stay those, unless others are asked for
   const char *function;             // NULL: the first
   bool training;                    // for the engine: weights may be inputs, gradients are opened, constants come
                                     // through under their names and as they are (cpu does so anyway)

@@ -34,8 +34,9 @@ void orion_open_rows_training(lowering *l, const orion_op *op);
 bool orion_lowering_port(lowering *l, const char *logical, const char *name, bool input, orion_arrangement arrangement,
                          int64_t rows, int64_t cols, int64_t heads, int64_t first_col);
 
-// Puts int8 or int4 matrices with scales in the place of those of l->to (quantise.c).
-orion_status orion_lowering_quantise(lowering *l, orion_dtype dtype, orion_error *err);
+// Puts int8 or int4 matrices with scales in the place of those of l->to: all of them, or with dtype NONE those only
+// whose integers `keep` takes from the model (quantise.c).
+orion_status orion_lowering_quantise(lowering *l, orion_dtype dtype, bool keep, orion_error *err);
 
 // Cuts l->program into the parts of `plan` (partition.c), which takes the programs over.
 orion_status orion_partition(lowering *l, orion_plan *plan, orion_error *err);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ir/data_quantise.h"
+
 static const char *activation_name(const orion_config *c) {
   switch (c->activation) {
     case ORION_ACT_GELU_TANH: return c->family == ORION_FAMILY_GPT2 ? "gelu_new" : "gelu_pytorch_tanh";
@@ -100,6 +102,32 @@ static void add_tokens(orion_strbuf *b, const orion_config *c) {
   orion_strbuf_adds(b, ",\n");
 }
 
+// What compressed-tensors wants said of integer weights. Groups are as wide as widths allow; where those differ, matrices
+// are told apart by the names of their layers.
+static void add_quantisation(orion_strbuf *b, const orion_config *c, orion_dtype dtype) {
+  size_t widths[3] = {(size_t)c->dim, (size_t)c->hidden, (size_t)(c->heads * c->head_dim)};
+  static const char *const inputs[3] = {"re:.*(q_proj|k_proj|v_proj|gate_proj|up_proj|c_attn|c_fc|lm_head)$",
+                                        "re:.*mlp\\\\.(down_proj|c_proj)$", "re:.*attn\\\\.(o_proj|c_proj)$"};
+  bool int4 = dtype == ORION_INT4, uniform = true;
+  for (int i = 1; i < 3; i++) {
+    uniform = uniform && orion_quantise_group(dtype, widths[i]) == orion_quantise_group(dtype, widths[0]);
+  }
+  orion_strbuf_addf(b, "  \"quantization_config\": {\"quant_method\": \"compressed-tensors\", \"format\": \"%s\", "
+                    "\"quantization_status\": \"compressed\", \"ignore\": [%s], \"config_groups\": {",
+                    int4 ? "pack-quantized" : "int-quantized", c->tied ? "\"lm_head\"" : "");
+  for (int i = 0; i < (int4 && !uniform ? 3 : 1); i++) {
+    const char *targets = int4 && !uniform ? inputs[i] : "Linear";
+    orion_strbuf_addf(b, "%s\"group_%d\": {\"targets\": [\"%s\"], \"weights\": {\"num_bits\": %d, \"type\": \"int\", "
+                      "\"symmetric\": true, \"dynamic\": false, ", i ? ", " : "", i, targets, int4 ? 4 : 8);
+    if (int4) {
+      orion_strbuf_addf(b, "\"strategy\": \"group\", \"group_size\": %zu}}", orion_quantise_group(dtype, widths[i]));
+    } else {
+      orion_strbuf_adds(b, "\"strategy\": \"channel\"}}");
+    }
+  }
+  orion_strbuf_adds(b, "}},\n");
+}
+
 static void add_all(orion_strbuf *b, const orion_config *c, orion_dtype dtype) {
   static const struct {
     const char *type, *architecture;
@@ -119,7 +147,9 @@ static void add_all(orion_strbuf *b, const orion_config *c, orion_dtype dtype) {
   }
   add_tokens(b, c);
   add_bool(b, "tie_word_embeddings", c->tied);
-  const char *torch = dtype == ORION_FP16 ? "float16" : dtype == ORION_BF16 ? "bfloat16" : "float32";
+  bool integers = !orion_dtype_is_float(dtype);
+  if (integers) add_quantisation(b, c, dtype);
+  const char *torch = dtype == ORION_FP16 || integers ? "float16" : dtype == ORION_BF16 ? "bfloat16" : "float32";
   orion_strbuf_addf(b, "  \"torch_dtype\": \"%s\"\n}\n", torch);
 }
 

@@ -9,7 +9,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "model/parts.h"
-#include "model/safetensors.h"
 #include "model/slots.h"
 
 #define MAX_SHARDS 4096
@@ -188,6 +187,24 @@ static const orion_data *take_part(loader *l, const orion_data *x, size_t rows, 
   return y;
 }
 
+// Whether the matrix `name` is kept as integers; `t` is what the file has under that name.
+static bool find_integers(const loader *l, const char *name, const orion_stored_tensor *t, orion_hf_quantised *out) {
+  char other[NAME_MAX_BYTES + 16];
+  const orion_safetensors *ignored;
+  snprintf(other, sizeof other, "%s_packed", name);
+  out->integers = t ? t->dtype == ORION_INT8 ? t : NULL : find(l, other, &out->file);
+  if (!out->integers || (!t && out->integers->dtype != ORION_INT32)) return false;
+  snprintf(other, sizeof other, "%s_scale", name);
+  out->scales = find(l, other, &ignored);
+  snprintf(other, sizeof other, "%s_shape", name);
+  out->shape = find(l, other, &ignored);
+  snprintf(other, sizeof other, "%s_zero_point", name);
+  out->refused = find(l, other, &ignored);
+  snprintf(other, sizeof other, "%s_g_idx", name);
+  if (!out->refused) out->refused = find(l, other, &ignored);
+  return true;
+}
+
 static orion_status load_slot(loader *l, const orion_slot *slot, const char *name, const orion_data **out,
                               orion_error *err) {
   const orion_config *c = &l->model->config;
@@ -196,6 +213,10 @@ static orion_status load_slot(loader *l, const orion_slot *slot, const char *nam
   int64_t dims[2] = {slot->conv1d ? cols : stored, slot->conv1d ? stored : cols};
   const orion_safetensors *file;
   const orion_stored_tensor *t = find(l, name, &file);
+  orion_hf_quantised integers = {.file = file};
+  if (slot->cols != ORION_EXTENT_NONE && find_integers(l, name, t, &integers)) {
+    return orion_hf_integers(l->model, &integers, stored, cols, slot->part, slot->parts, out, err);
+  }
   if (!t) {
     return ORION_FAIL(err, ORION_FORMAT, "%s: tensor '%.100s' is missing from its weights (an incomplete download, or "
                       "another model's config.json)", l->dir, name);

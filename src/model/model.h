@@ -81,8 +81,11 @@ uint64_t orion_config_parameters(const orion_config *c);  // number of weights
 // Random weights as GPT-2 / Llama initialise (normal of std 0.02, residual projections scaled by 1/sqrt(2*layers)).
 orion_status orion_model_random(const orion_allocator *a, const orion_config *config, uint64_t seed, orion_model **out,
                                 orion_error *err);
-// Writes model.safetensors (dtype fp16, fp32 or bf16) and config.json into a directory, atomically, under Hugging Face names.
+// Writes model.safetensors and config.json into a directory, each atomically, under Hugging Face names. dtype: fp16, fp32,
+// bf16, or int8 or int4 for the matrices (docs/quantisation.md).
 orion_status orion_model_save(const orion_model *m, const char *dir, orion_dtype dtype, orion_error *err);
+// The same as a llama2.c file, fp32, where that format can hold it; else UNSUPPORTED says what it cannot.
+orion_status orion_model_save_llama2c(const orion_model *m, const char *path, orion_error *err);
 
 // ORION_NUMERIC naming the first weight that is NaN or infinite once it is of type `dtype` (fp16 or fp32).
 orion_status orion_model_check_weights(const orion_model *m, orion_dtype dtype, orion_error *err);

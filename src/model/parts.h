@@ -34,4 +34,15 @@ orion_status orion_llama2c_parse(const orion_allocator *a, const char *name, con
 // Fills a new model from the weight files of a Hugging Face directory.
 orion_status orion_hf_load(orion_model *m, const char *dir, bool tied_stated, orion_error *err);
 
+// The tensors of one quantised matrix: integers I8, or I32 where eight are packed into a word. `refused`: one that says
+// what nobody here can do. All but the first may be NULL.
+typedef struct orion_hf_quantised {
+  const orion_safetensors *file;
+  const orion_stored_tensor *integers, *scales, *shape, *refused;
+} orion_hf_quantised;
+
+// Rows part/parts (0, 0: all) of a matrix of integers [rows, cols], as the floats they stand for (hf_quantised.c).
+orion_status orion_hf_integers(orion_model *m, const orion_hf_quantised *in, int64_t rows, int64_t cols, unsigned part,
+                               unsigned parts, const orion_data **out, orion_error *err);
+
 #endif

@@ -35,7 +35,10 @@ static double element(const orion_data *x, size_t r, size_t c) {
         r -= x->sources[i]->rows;
       }
     case ORION_DATA_QUANTISE:
-    case ORION_DATA_SCALES: break;  // not by elements: tested on their own
+    case ORION_DATA_SCALES:
+    case ORION_DATA_EXPAND:
+    case ORION_DATA_WORDS:
+    case ORION_DATA_NIBBLES: break;  // not by elements: tested on their own
     case ORION_DATA_PAD: return r < s->rows && c < s->cols ? element(s, r, c) : 0;
   }
   return NAN;
@@ -167,10 +170,59 @@ static void read_some(void *ctx, size_t begin, size_t end, int worker) {
 static double rounding_loss(const float *x, size_t n, double s, double lo, double hi) {
   double sum = 0;
   for (size_t i = 0; i < n; i++) {
-    double q = s > 0 ? fmax(lo, fmin(hi, nearbyint(x[i] / s))) : 0, e = x[i] - q * s;
+    double q = s != 0 ? fmax(lo, fmin(hi, nearbyint(x[i] / s))) : 0, e = x[i] - q * s;
     sum += e * e;
   }
   return sum;
+}
+
+// Integers and scales that a file holds: what they stand for, in rows and in columns, and how they are found again.
+static void test_stored_integers(void **state) {
+  (void)state;
+  enum { R = 3, C = 20, G = 2, W = 3 };
+  orion_error err = {0};
+  orion_data_store *s;
+  assert_ok(orion_data_store_create(NULL, &s, &err), &err);
+  orion_rng r = {0};
+  orion_rng_seed(&r, 5, 1);
+  static uint32_t words[R * W];
+  int8_t want[R * C];
+  for (int i = 0; i < R * C; i++) {
+    want[i] = (int8_t)((int)(orion_rng_u32(&r) >> 28) - 8);
+    words[i / C * W + i % C / 8] |= (uint32_t)(want[i] + 8) << 4 * (i % C % 8);
+  }
+  static const float by[R * G] = {0.5f, -2, 3, 0.125f, 1, 7};
+  const orion_data *leaf = orion_data_borrow(s, ORION_INT32, R, W, words, "w"), *q = orion_data_nibbles(s, leaf, C);
+  const orion_data *scales = orion_data_borrow(s, ORION_FP32, R, G, by, "s"), *x = orion_data_expand(s, q, scales);
+  int8_t ints[R * C];
+  uint32_t back[R * W];
+  float rows[R * C], cols[R * C];
+  assert_ok(orion_data_read(q, ORION_INT8, 0, R, ints, &err), &err);
+  assert_memory_equal(ints, want, sizeof want);
+  assert_ok(orion_data_read(orion_data_words(s, q), ORION_INT32, 0, R, back, &err), &err);
+  assert_memory_equal(back, words, sizeof words);
+  assert_ok(orion_data_read(x, ORION_FP32, 0, R, rows, &err), &err);
+  assert_ok(orion_data_read(orion_data_transpose(s, x), ORION_FP32, 0, C, cols, &err), &err);
+  for (int i = 0; i < R * C; i++) {
+    float value = (float)want[i] * by[i / C * G + i % C / (C / G)];
+    assert_true(rows[i] == value && cols[i % C * R + i / C] == value);
+  }
+  const orion_data *found, *factors;
+  static const float twice[R] = {2, 4, 8};
+  const orion_data *scaled = orion_data_scale(s, orion_data_cast(s, x, ORION_FP16), R, twice);
+  const orion_data *both = orion_data_join(s, 2, (const orion_data *[]){scaled, scaled});
+  assert_true(orion_data_integers(s, both, &found, &factors));
+  int8_t ints2[2 * R * C];
+  float by2[2 * R * G];
+  assert_int_equal(found->rows, 2 * R);
+  assert_ok(orion_data_read(found, ORION_INT8, 0, 2 * R, ints2, &err), &err);
+  assert_ok(orion_data_read(factors, ORION_FP32, 0, 2 * R, by2, &err), &err);
+  assert_memory_equal(ints2, want, sizeof want);
+  assert_memory_equal(ints2 + R * C, want, sizeof want);
+  for (int i = 0; i < 2 * R * G; i++) assert_true(by2[i] == by[i % (R * G)] * twice[i / G % R]);
+  assert_false(orion_data_integers(s, orion_data_transpose(s, x), &found, &factors));
+  assert_false(orion_data_integers(s, scales, &found, &factors));
+  orion_data_store_release(s);
 }
 
 static void check_quantised(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, size_t group, orion_rng *r) {
@@ -204,15 +256,21 @@ static void check_quantised(orion_data_store *s, orion_dtype d, size_t rows, siz
   }
   for (size_t g = 0; g < rows * groups; g++) {
     assert_true(s1[g] == orion_half_to_float(s2[g]));
-    double got = 0, top = 0;
+    double got = 0, top = 0, extreme = 0;
     for (size_t i = g * group; i < (g + 1) * group; i++) {
       top = fmax(top, fabs((double)v[i]));
+      if (fabs((double)v[i]) == top) extreme = v[i];
       double e = v[i] - (double)ints[i] * s1[g];
       got += e * e;
       if (d == ORION_INT8) assert_true(fabs(e) <= 0.502 * s1[g] + 127 * 0x1p-25);
     }
+    if (d == ORION_INT4) {  // nor than the largest at -8 steps
+      double q4_0 = orion_half_to_float(orion_float_to_half((float)(extreme / -8)));
+      double lost = rounding_loss(v + g * group, group, q4_0, lo, hi);
+      assert_true(got <= lost * 1.0001 + 1e-12);
+    }
     double plain = orion_half_to_float(orion_float_to_half((float)(top / hi)));
-    assert_true((s1[g] > 0) == (top > 0));
+    assert_true((s1[g] != 0) == (top > 0) && (s1[g] >= 0 || d == ORION_INT4));
     assert_true(got <= rounding_loss(v + g * group, group, plain, lo, hi) * 1.0001 + 1e-12);
   }
   free(ints), free(together), free(turned), free(packed), free(s1), free(s2);
@@ -265,6 +323,7 @@ static void test_threads_may_read_together(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_random_expressions_read_as_evaluated_plainly),
+      cmocka_unit_test(test_stored_integers),
       cmocka_unit_test(test_equal_nodes_are_one),
       cmocka_unit_test(test_quantised_matrices_are_near_and_never_worse_than_plain_rounding),
       cmocka_unit_test(test_threads_may_read_together),

@@ -71,7 +71,7 @@ static void saving_where_one_cannot_is_an_error(void **state) {
   orion_model *m;
   orion_error err;
   assert_ok(orion_model_open(NULL, dir, &m, &err), &err);
-  assert_error(orion_model_save(m, dir, ORION_INT8, &err), ORION_INVALID, &err, "int8");
+  assert_error(orion_model_save(m, dir, ORION_INT16, &err), ORION_INVALID, &err, "int16");
   test_path(path, sizeof path, dir, "config.json/x");
   assert_true(orion_model_save(m, path, ORION_FP32, &err) != ORION_OK);
   orion_model_close(m);

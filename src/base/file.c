@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static orion_status io_fail(orion_error *err, const char *path, const char *what) {
@@ -15,7 +16,7 @@ static orion_status io_fail(orion_error *err, const char *path, const char *what
 }
 
 // O_NONBLOCK: a named pipe that nobody writes to must not hang us before we see that it is one.
-static orion_status open_regular(const char *path, int *out_fd, size_t *out_size, orion_error *err) {
+static orion_status open_regular(const char *path, int *out_fd, struct stat *out_stat, orion_error *err) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return io_fail(err, path, "cannot open");
   struct stat st;
@@ -30,23 +31,49 @@ static orion_status open_regular(const char *path, int *out_fd, size_t *out_size
     return status;
   }
   *out_fd = fd;
-  *out_size = (size_t)st.st_size;
+  *out_stat = st;
   return ORION_OK;
+}
+
+#define SETTLED_SECONDS 2  // file systems' clocks are no coarser
+
+#ifdef __APPLE__
+#define MODIFIED st_mtimespec
+#define CHANGED st_ctimespec
+#else
+#define MODIFIED st_mtim
+#define CHANGED st_ctim
+#endif
+
+uint64_t orion_file_identity(const struct stat *st) {
+  struct timespec now;
+  if (clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec - st->CHANGED.tv_sec < SETTLED_SECONDS) return 0;
+  uint64_t parts[7] = {(uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size, (uint64_t)st->MODIFIED.tv_sec,
+                       (uint64_t)st->MODIFIED.tv_nsec, (uint64_t)st->CHANGED.tv_sec, (uint64_t)st->CHANGED.tv_nsec};
+  uint64_t h = 0;
+  for (int i = 0; i < 7; i++) {  // splitmix64's finaliser over the running sum
+    h += parts[i] + UINT64_C(0x9e3779b97f4a7c15);
+    h = (h ^ h >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    h = (h ^ h >> 27) * UINT64_C(0x94d049bb133111eb);
+    h ^= h >> 31;
+  }
+  return h ? h : 1;
 }
 
 orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_error *err) {
   int fd;
-  size_t size;
-  ORION_TRY(open_regular(path, &fd, &size, err));
+  struct stat st;
+  ORION_TRY(open_regular(path, &fd, &st, err));
+  size_t size = (size_t)st.st_size;
   if (size == 0) {
     close(fd);
-    *out = (orion_file_map){(const uint8_t *)"", 0};
+    *out = (orion_file_map){(const uint8_t *)"", 0, 0};
     return ORION_OK;
   }
   void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
   close(fd);
   if (data == MAP_FAILED) return io_fail(err, path, "cannot map");
-  *out = (orion_file_map){data, size};
+  *out = (orion_file_map){data, size, orion_file_identity(&st)};
   return ORION_OK;
 }
 
@@ -117,6 +144,7 @@ struct orion_file_writer {
   char *temp;
   size_t temp_size;
   int fd;
+  bool lasting;  // flushed to the disk before it is renamed
   bool failed;  // a put failed: what is in the temporary file is not what the caller meant
 };
 
@@ -134,6 +162,7 @@ orion_status orion_file_writer_open(const orion_allocator *a, const char *path, 
   if (!w) return ORION_OOM(err, path);
   w->allocator = a;
   w->fd = -1;
+  w->lasting = true;
   w->path = orion_strdup(a, path);
   size_t n = strlen(path) + 48;
   w->temp = orion_alloc(a, n, 1);
@@ -205,20 +234,22 @@ static void sync_parent(const char *path) {
   close(fd);
 }
 
+void orion_file_writer_skip_flush(orion_file_writer *w) { w->lasting = false; }
+
 orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err) {
   orion_status status = ORION_OK;
   if (w->failed) {
     status = ORION_FAIL(err, ORION_IO, "%s: not written: an earlier write failed", w->path);
-  } else if (fsync(w->fd) != 0) {
+  } else if (w->lasting && fsync(w->fd) != 0) {
     status = io_fail(err, w->path, "cannot flush");
   }
   int fd = w->fd;
   w->fd = -1;
   if (close(fd) != 0 && status == ORION_OK) status = io_fail(err, w->path, "cannot close");
   if (status == ORION_OK && rename(w->temp, w->path) != 0) status = io_fail(err, w->path, "cannot rename into place");
-  if (status == ORION_OK) {
+  if (status == ORION_OK && w->lasting) {
     sync_parent(w->path);
-  } else {
+  } else if (status != ORION_OK) {
     unlink(w->temp);
   }
   writer_free(w);

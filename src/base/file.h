@@ -9,7 +9,13 @@
 typedef struct orion_file_map {
   const uint8_t *data;
   size_t size;
+  uint64_t identity;  // see orion_file_identity
 } orion_file_map;
+
+// A number for what is in a file now: of its device, inode, size and times of change, so that another content has
+// another number. 0 where that cannot be told: the file is changed so lately that its times might not show the next change.
+struct stat;
+uint64_t orion_file_identity(const struct stat *st);
 
 orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_error *err);
 void orion_file_close_map(orion_file_map *map);
@@ -27,6 +33,7 @@ orion_status orion_file_writer_open(const orion_allocator *a, const char *path, 
 orion_status orion_file_writer_put(orion_file_writer *w, const void *bytes, size_t n, orion_error *err);
 orion_status orion_file_writer_put_at(orion_file_writer *w, uint64_t offset, const void *bytes, size_t n,
                                       orion_error *err);
+void orion_file_writer_skip_flush(orion_file_writer *w);  // a crash may then leave a damaged file in place: for caches
 orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err);  // closes and frees in any case
 void orion_file_writer_abort(orion_file_writer *w);                              // NULL is ignored
 

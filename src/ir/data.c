@@ -21,12 +21,19 @@ typedef struct computed {  // bytes of lazy nodes that somebody asked for whole
   size_t size;
 } computed;
 
+typedef struct file_range {
+  uintptr_t begin, end;
+  uint64_t identity;
+} file_range;
+
 struct orion_data_store {
   const orion_allocator *allocator;
   int references;
   orion_arena arena;
   kept *kept;
   size_t n_kept, cap_kept;
+  file_range *files;
+  size_t n_files, cap_files;
   computed *computed;
   size_t n_computed, cap_computed;
   const orion_data **table;  // open addressing, by node_hash
@@ -55,6 +62,7 @@ void orion_data_store_release(orion_data_store *s) {
   for (size_t i = 0; i < s->n_computed; i++) {
     orion_free_aligned(s->allocator, s->computed[i].bytes, s->computed[i].size, ORION_ALIGN_CACHE);
   }
+  orion_free(s->allocator, s->files, s->cap_files, sizeof *s->files);
   orion_free(s->allocator, s->kept, s->cap_kept, sizeof *s->kept);
   orion_free(s->allocator, s->computed, s->cap_computed, sizeof *s->computed);
   orion_free(s->allocator, s->table, s->cap_table, sizeof *s->table);
@@ -65,6 +73,31 @@ void orion_data_store_release(orion_data_store *s) {
 orion_status orion_data_store_keep(orion_data_store *s, void *ctx, void (*release)(void *ctx), orion_error *err) {
   if (!ORION_GROW(s->allocator, &s->kept, &s->cap_kept, s->n_kept + 1)) return ORION_OOM(err, "constants");
   s->kept[s->n_kept++] = (kept){ctx, release};
+  return ORION_OK;
+}
+
+// ---- files ----
+
+// Of a place in a file, by the file's identity: what stands there is the same as long as the file is.
+static uint64_t identity_of(const file_range *f, const void *bytes) {
+  uint64_t parts[2] = {f->identity, (uint64_t)((uintptr_t)bytes - f->begin)}, h = XXH3_64bits(parts, sizeof parts);
+  return h ? h : 1;
+}
+
+static bool inside(const file_range *f, const orion_data *x) {
+  return x->kind == ORION_DATA_BYTES && x->mapped && (uintptr_t)x->bytes >= f->begin && (uintptr_t)x->bytes < f->end;
+}
+
+orion_status orion_data_store_map(orion_data_store *s, const void *bytes, size_t size, uint64_t identity,
+                                  orion_error *err) {
+  if (!identity) return ORION_OK;
+  if (!ORION_GROW(s->allocator, &s->files, &s->cap_files, s->n_files + 1)) return ORION_OOM(err, "constants");
+  file_range f = {(uintptr_t)bytes, (uintptr_t)bytes + size, identity};
+  s->files[s->n_files++] = f;
+  for (size_t i = 0; i < s->cap_table; i++) {
+    orion_data *x = (orion_data *)(uintptr_t)s->table[i];  // the store's own
+    if (x && inside(&f, x)) x->identity = identity_of(&f, x->bytes);
+  }
   return ORION_OK;
 }
 
@@ -152,6 +185,9 @@ const orion_data *orion_data_borrow_mapped(orion_data_store *s, orion_dtype d, s
                                            const void *bytes, const char *origin) {
   orion_data x = {.kind = ORION_DATA_BYTES, .dtype = d, .rows = rows, .cols = cols, .bytes = bytes, .mapped = true,
                   .origin = origin};
+  for (size_t i = 0; i < s->n_files; i++) {
+    if (inside(&s->files[i], &x)) x.identity = identity_of(&s->files[i], bytes);
+  }
   return intern(s, &x);
 }
 

@@ -36,6 +36,7 @@ typedef struct orion_data {
   size_t rows, cols;
   const void *bytes;                        // BYTES
   bool mapped;                              // BYTES: pages of a read-only file, which can be read again
+  uint64_t identity;                        // BYTES of a file that is known (orion_data_store_map): of file and place
   const struct orion_data *const *sources;  // all others; JOIN has n_sources
   size_t n_sources;
   const float *scale;                       // SCALE
@@ -51,6 +52,10 @@ orion_data_store *orion_data_store_retain(orion_data_store *s);
 void orion_data_store_release(orion_data_store *s);  // NULL is ignored
 // The store will call release(ctx) when it dies: keeps a mapped file alive as long as its leaves.
 orion_status orion_data_store_keep(orion_data_store *s, void *ctx, void (*release)(void *ctx), orion_error *err);
+
+// [bytes, bytes + size) is a file of that identity (base/file.h); leaves in it are made or will be.
+orion_status orion_data_store_map(orion_data_store *s, const void *bytes, size_t size, uint64_t identity,
+                                  orion_error *err);
 
 // ---- nodes ---- NULL when out of memory. Thread-safe: no; build before sharing between threads.
 const orion_data *orion_data_borrow(orion_data_store *s, orion_dtype d, size_t rows, size_t cols, const void *bytes,
@@ -92,6 +97,12 @@ void orion_data_forget_pages(const orion_data *x);
 // All elements as packed bytes in x's own dtype: the leaf's memory if it is one, else computed once and kept by the
 // store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
 const void *orion_data_bytes(orion_data_store *s, const orion_data *x);
+// A key for x's elements that is the same in another process: of the expression and its leaves, those of files by identity,
+// small others by content. false: some leaf has no identity.
+typedef struct orion_data_key {
+  uint64_t low, high;
+} orion_data_key;
+bool orion_data_make_key(const orion_data *x, orion_data_key *out);
 static inline size_t orion_data_elements(const orion_data *x) { return x->rows * x->cols; }
 // Index of the first NaN or infinity among n packed elements; n if there is none. Cheap: for whole weights.
 size_t orion_find_nonfinite(orion_dtype d, const void *array, size_t n);

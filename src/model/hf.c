@@ -52,6 +52,7 @@ static orion_status add_shard(loader *l, const char *name, orion_error *err) {
     orion_safetensors_close(file);
     return status;
   }
+  ORION_TRY(orion_data_store_map(l->model->data, file->map.data, file->size, file->map.identity, err));
   l->shards[l->n_shards++] = (shard){name, file};
   l->model->file_bytes += file->size;
   return ORION_OK;

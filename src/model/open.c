@@ -27,6 +27,7 @@ static orion_status open_llama2c(const orion_allocator *a, const char *path, ori
   if (k) k->allocator = a;
   if (status == ORION_OK) status = orion_file_open_map(path, &k->map, err);
   if (status == ORION_OK) status = orion_llama2c_parse(a, path, dir, k->map.data, k->map.size, &m, err);
+  if (status == ORION_OK) status = orion_data_store_map(m->data, k->map.data, k->map.size, k->map.identity, err);
   if (status == ORION_OK) status = orion_data_store_keep(m->data, k, release_map, err);
   orion_strfree(a, dir);
   if (status == ORION_OK) {

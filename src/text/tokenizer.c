@@ -128,8 +128,8 @@ orion_status orion_tokenizer_open_memory(const orion_allocator *allocator, const
                       name);
   }
   input in = {.name = name, .merges_name = name};
-  in.main = (orion_file_map){data, size};
-  in.merges = (orion_file_map){merges, merges_size};
+  in.main = (orion_file_map){data, size, 0};
+  in.merges = (orion_file_map){merges, merges_size, 0};
   return load(orion_allocator_or_default(allocator), &in, &o, out, err);
 }
 

@@ -101,8 +101,8 @@ def int4():
                 q = (packed[r * words + c // 8] >> 4 * (c % 8) & 15) - 8
                 s, w = scales[r * groups + c // group], want[name][2][r * cols + c]
                 error = abs(q * s - w)
-                expect(error <= s * 0.5001 or q in (-8, 7), f"{name} [{r}, {c}]: {w} is off by {error / s} steps")
-                top = max(top, error / s)
+                expect(error <= abs(s) * 0.5001 or q in (-8, 7), f"{name} [{r}, {c}]: {w} is off by {error / abs(s)} steps")
+                top = max(top, error / abs(s))
         expect(top < 4, f"{name}: cut off by {top} steps")
     with open(os.path.join(out, "config.json"), encoding="utf-8") as file:
         said = json.load(file)["quantization_config"]

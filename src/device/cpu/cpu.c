@@ -1,7 +1,8 @@
 // The cpu device: runs any MIL program as fast as the machine allows. Opening chooses kernels and starts the threads;
 // compiling makes a plan (build.c) and gives it memory and packed weights (exec.c, weights.c); running walks the plan.
 //
-// Options: isa=portable|avx2|avx512|neon|native, threads=N, fusion=on|off, profile=on|off.
+// Options: isa=portable|avx2|avx512|neon|native, threads=N, fusion=on|off, profile=on|off, cache=on|off (off; packed
+// weights in the user's cache directory, see weight_cache.c).
 #include "device/cpu/cpu.h"
 
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "device/cpu/build.h"
+
+#define CACHE_BYTES (UINT64_C(8) << 30)  // that packed weights may take on disk
 
 static bool on_off(const char *text, bool *out) {
   *out = strcmp(text, "on") == 0;
@@ -28,12 +31,12 @@ static orion_status read_option(orion_cpu_device *d, const char *key, const char
       return ORION_FAIL(err, ORION_INVALID, "cpu: threads=%s is not a number from 0 to 1024", value);
     }
     *threads = (int)n;
-  } else if (strcmp(key, "fusion") == 0 || strcmp(key, "profile") == 0) {
+  } else if (strcmp(key, "fusion") == 0 || strcmp(key, "profile") == 0 || strcmp(key, "cache") == 0) {
     bool on;
     if (!on_off(value, &on)) return ORION_FAIL(err, ORION_INVALID, "cpu: %s=%s (want on or off)", key, value);
-    *(*key == 'f' ? &d->fuse : &d->profile) = on;
+    *(*key == 'f' ? &d->fuse : *key == 'p' ? &d->profile : &d->cache) = on;
   } else {
-    return ORION_FAIL(err, ORION_INVALID, "cpu: no option %s (isa, threads, fusion and profile are known)", key);
+    return ORION_FAIL(err, ORION_INVALID, "cpu: no option %s (isa, threads, fusion, profile and cache are known)", key);
   }
   return ORION_OK;
 }
@@ -41,6 +44,7 @@ static orion_status read_option(orion_cpu_device *d, const char *key, const char
 static void cpu_close(orion_device *device) {
   if (!device) return;
   orion_cpu_device *d = (orion_cpu_device *)device;
+  orion_weight_cache_close(d->weights.cache);
   orion_pool_destroy(d->pool);
   orion_free(d->base.allocator, d, 1, sizeof *d);
 }
@@ -61,13 +65,15 @@ static orion_status cpu_open(const orion_allocator *a, const orion_device_option
   for (size_t i = 0; status == ORION_OK && i < options->n; i++) {
     status = read_option(d, options->keys[i], options->values[i], &threads, &mask, err);
   }
+  orion_weight_cache *cache = NULL;
   if (status == ORION_OK) status = orion_pool_create(a, threads, &d->pool, err);
+  if (status == ORION_OK && d->cache) status = orion_weight_cache_open(a, NULL, CACHE_BYTES, &cache, err);
   if (status != ORION_OK) {
     cpu_close(&d->base);
     return status;
   }
   orion_kernels_init(&d->k, orion_cpu_features() & mask);
-  d->weights = (orion_cpu_weights){.allocator = a, .k = &d->k, .pool = d->pool};
+  d->weights = (orion_cpu_weights){.allocator = a, .k = &d->k, .pool = d->pool, .cache = cache};
   *out = &d->base;
   return ORION_OK;
 }

@@ -12,7 +12,7 @@ typedef struct orion_cpu_device {
   orion_pool *pool;
   orion_cpu_weights weights;
   const char *level;
-  bool fuse, profile;
+  bool fuse, profile, cache;
 } orion_cpu_device;
 
 // A constant that was updated: bytes of our own in the place of the program's.

@@ -10,6 +10,9 @@
 
 #include <stdatomic.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define BLOCK_ROWS 64  // of panels' rows, for each piece of packing work
 #define BLOCK_COLS 256
 
@@ -255,6 +258,41 @@ static orion_status fill(orion_cpu_weights *w, orion_cpu_weight *e, orion_error 
   return status;
 }
 
+// ---- the cache on disk ----
+
+// Weights that files hold, in a form that costs something to make. What updates changed is memory of ours, and has no key.
+static bool cacheable(const orion_cpu_weights *w, const orion_cpu_weight *e, orion_data_key *out) {
+  const orion_cpu_weight_key *key = &e->key;
+  if (!w->cache || e->borrowed || key->format == ORION_CPU_PLAIN || e->bytes < ORION_WEIGHT_CACHE_LEAST) return false;
+  struct {
+    orion_data_key data, scales;
+    uint64_t format, dtype, transposed, rows, cols, first, block;
+  } r = {.format = (uint64_t)key->format, .dtype = (uint64_t)key->dtype, .transposed = key->transposed,
+         .rows = key->rows, .cols = key->cols, .first = key->first, .block = key->block};
+  if (!orion_data_make_key(key->data, &r.data)) return false;
+  if (key->scales && !orion_data_make_key(key->scales, &r.scales)) return false;
+  XXH128_hash_t h = XXH3_128bits(&r, sizeof r);
+  *out = (orion_data_key){h.low64, h.high64};
+  return true;
+}
+
+static bool take_cached(orion_cpu_weights *w, orion_cpu_weight *e, const orion_data_key *key) {
+  if (!orion_weight_cache_find(w->cache, key, e->bytes, w->pool, &e->cached)) return false;
+  e->memory = (void *)(uintptr_t)e->cached.bytes;
+  return true;
+}
+
+static void free_memory(orion_cpu_weights *w, void *memory, size_t bytes) {
+  orion_free_aligned(w->allocator, memory, bytes ? bytes : 1, ORION_ALIGN_CACHE);
+}
+
+// Once stored, the file takes the place of the memory: its pages can be given back and had again.
+static void keep_cached(orion_cpu_weights *w, orion_cpu_weight *e, const orion_data_key *key) {
+  void *packed = e->memory;
+  if (!orion_weight_cache_store(w->cache, key, packed, e->bytes, w->pool)) return;
+  if (take_cached(w, e, key)) free_memory(w, packed, e->bytes);
+}
+
 // Large weights ask for large pages: fewer address translations while they stream through.
 static void advise(void *memory, size_t bytes) {
 #ifdef __linux__
@@ -262,6 +300,18 @@ static void advise(void *memory, size_t bytes) {
   uintptr_t end = ((uintptr_t)memory + bytes) & ~(page - 1);
   if (begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 #endif
+}
+
+static orion_status make_memory(orion_cpu_weights *w, orion_cpu_weight *e, orion_error *err) {
+  orion_data_key key;
+  bool on_disk = cacheable(w, e, &key);
+  if (on_disk && take_cached(w, e, &key)) return ORION_OK;
+  e->memory = orion_alloc_aligned(w->allocator, e->bytes ? e->bytes : 1, ORION_ALIGN_CACHE);
+  if (!e->memory) return ORION_OOM(err, "weights");
+  advise(e->memory, e->bytes);
+  ORION_TRY(fill(w, e, err));
+  if (on_disk) keep_cached(w, e, &key);
+  return ORION_OK;
 }
 
 orion_status orion_cpu_weight_acquire(orion_cpu_weights *w, const orion_cpu_weight_key *key, orion_cpu_weight **out,
@@ -287,13 +337,8 @@ orion_status orion_cpu_weight_acquire(orion_cpu_weights *w, const orion_cpu_weig
   } else {
     e->bytes = orion_panels_size(kernel_type(key->dtype), key->rows, key->cols);
   }
-  if (e->borrowed) {
-    e->memory = (void *)(uintptr_t)x->bytes;
-  } else {
-    e->memory = orion_alloc_aligned(w->allocator, e->bytes ? e->bytes : 1, ORION_ALIGN_CACHE);
-    if (e->memory) advise(e->memory, e->bytes);
-  }
-  orion_status status = e->memory ? fill(w, e, err) : ORION_OOM(err, "weights");
+  if (e->borrowed) e->memory = (void *)(uintptr_t)x->bytes;
+  orion_status status = e->borrowed ? fill(w, e, err) : make_memory(w, e, err);
   e->next = *bucket;
   *bucket = e;
   if (status != ORION_OK) {
@@ -312,7 +357,11 @@ void orion_cpu_weight_release(orion_cpu_weights *w, orion_cpu_weight *e) {
       break;
     }
   }
-  if (!e->borrowed) orion_free_aligned(w->allocator, e->memory, e->bytes ? e->bytes : 1, ORION_ALIGN_CACHE);
+  if (e->cached.map) {
+    orion_weight_cache_release(&e->cached);
+  } else if (!e->borrowed && e->memory) {
+    free_memory(w, e->memory, e->bytes);
+  }
   orion_free(w->allocator, e, 1, sizeof *e);
 }
 

@@ -4,6 +4,7 @@
 #define ORION_DEVICE_CPU_WEIGHTS_H
 
 #include "device/cpu/plan.h"
+#include "device/cpu/weight_cache.h"
 
 typedef struct orion_cpu_weight {
   struct orion_cpu_weight *next;
@@ -12,6 +13,7 @@ typedef struct orion_cpu_weight {
   void *memory;  // owned, unless borrowed
   size_t bytes;
   bool borrowed;  // the constant's own bytes
+  orion_cached_weight cached;  // where `memory` is, if it came from the cache: read-only
 } orion_cpu_weight;
 
 enum { ORION_CPU_WEIGHT_BUCKETS = 256 };
@@ -20,6 +22,7 @@ typedef struct orion_cpu_weights {
   const orion_allocator *allocator;
   const orion_kernels *k;
   orion_pool *pool;
+  orion_weight_cache *cache;  // NULL: none
   orion_cpu_weight *buckets[ORION_CPU_WEIGHT_BUCKETS];
 } orion_cpu_weights;
 

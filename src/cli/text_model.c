@@ -1,8 +1,13 @@
 #include "cli/text_model.h"
 #include "cli/sim_report.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/thread.h"
+#include "device/cpu/cpu.h"
 
 static orion_status open_tokenizer(const cli_args *a, bool need, text_model *out, orion_error *err) {
   const char *path = cli_text(a, "tokenizer", NULL);
@@ -42,6 +47,50 @@ static orion_status open_session(orion_session_options *options, text_model *out
   return ORION_OK;
 }
 
+// The cpu device keeps packed weights for the next start, unless the specification says of the cache what it wants.
+static orion_status open_device(const cli_args *a, text_model *out, orion_error *err) {
+  const char *asked = cli_text(a, "device", NULL);
+  ORION_TRY(cli_open_device(a, &out->device, err));
+  return asked && strstr(asked, "cache=") ? ORION_OK : orion_cpu_keep_weights(out->device, err);
+}
+
+typedef struct opening {
+  const cli_args *a;
+  bool need_tokenizer;
+  orion_session_options *options;
+  text_model *out;
+  orion_status status[2];
+  orion_error errors[2];
+} opening;
+
+// Two things that take time and have nothing to do with each other: the tokenizer, and the session with its device.
+static void open_one(void *ctx, size_t begin, size_t end, int worker) {
+  opening *o = ctx;
+  for (size_t i = begin; i < end; i++) {
+    orion_error *err = &o->errors[i];
+    if (i == 0) {
+      o->status[0] = open_tokenizer(o->a, o->need_tokenizer, o->out, err);
+      continue;
+    }
+    o->status[1] = open_device(o->a, o->out, err);
+    if (o->status[1] == ORION_OK) o->status[1] = cli_sim_report_start(o->a, o->out->device, err);
+    if (o->status[1] == ORION_OK) o->status[1] = open_session(o->options, o->out, err);
+  }
+}
+
+static orion_status open_both(opening *o, orion_error *err) {
+  orion_pool *pool;
+  ORION_TRY(orion_pool_create(NULL, orion_cpu_count() > 1 ? 2 : 1, &pool, err));
+  orion_parallel_for(pool, 2, 1, open_one, o);
+  orion_pool_destroy(pool);
+  for (int i = 0; i < 2; i++) {
+    if (o->status[i] == ORION_OK) continue;
+    if (err) *err = o->errors[i];
+    return o->status[i];
+  }
+  return ORION_OK;
+}
+
 orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err) {
   *out = (text_model){0};
   double start = orion_now();
@@ -56,11 +105,9 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
   options.target = cli_text(a, "target", NULL);
   options.passes = cli_text(a, "passes", NULL);
   orion_status status = orion_model_open(NULL, path, &out->model, err);
-  if (status == ORION_OK) status = open_tokenizer(a, need_tokenizer, out, err);
   if (status == ORION_OK) status = lora_args_open(a, "lora", out->model, &out->lora, err);
-  if (status == ORION_OK) status = cli_open_device(a, &out->device, err);
-  if (status == ORION_OK) status = cli_sim_report_start(a, out->device, err);
-  if (status == ORION_OK) status = open_session(&options, out, err);
+  opening both = {.a = a, .need_tokenizer = need_tokenizer, .options = &options, .out = out};
+  if (status == ORION_OK) status = open_both(&both, err);
   if (status != ORION_OK) {
     text_model_close(out);
     return status;

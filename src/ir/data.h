@@ -94,6 +94,7 @@ orion_status orion_data_read_quantised(const orion_data *q, const orion_data *sc
                                        uint16_t *out_scales, orion_error *err);
 // The leaves under x that are file pages need not stay resident (a hint, after packing them elsewhere).
 void orion_data_forget_pages(const orion_data *x);
+void orion_data_forget_rows(const orion_data *leaf, size_t row, size_t n);  // of one leaf
 // All elements as packed bytes in x's own dtype: the leaf's memory if it is one, else computed once and kept by the
 // store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
 const void *orion_data_bytes(orion_data_store *s, const orion_data *x);

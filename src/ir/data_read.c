@@ -391,10 +391,22 @@ orion_status orion_data_read(const orion_data *x, orion_dtype dtype, size_t row,
   return status;
 }
 
+// Whole pages within [first, first + size) of a leaf.
+static void forget(const orion_data *x, size_t first, size_t size) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  uintptr_t begin = ((uintptr_t)x->bytes + first + page - 1) & ~(page - 1);
+  uintptr_t end = ((uintptr_t)x->bytes + first + size) & ~(page - 1);
+  if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+void orion_data_forget_rows(const orion_data *x, size_t row, size_t n) {
+  size_t width = orion_dtype_bits(x->dtype) / 8;
+  if (x->kind == ORION_DATA_BYTES && x->mapped) forget(x, row * x->cols * width, n * x->cols * width);
+}
+
 void orion_data_forget_pages(const orion_data *x) {
   for (size_t i = 0; i < x->n_sources; i++) orion_data_forget_pages(x->sources[i]);
-  size_t size, page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t size;
   if (x->kind != ORION_DATA_BYTES || !x->mapped || !orion_dtype_bytes(x->dtype, orion_data_elements(x), &size)) return;
-  uintptr_t begin = ((uintptr_t)x->bytes + page - 1) & ~(page - 1), end = ((uintptr_t)x->bytes + size) & ~(page - 1);
-  if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
+  forget(x, 0, size);
 }

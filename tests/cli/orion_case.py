@@ -79,10 +79,10 @@ class Suite:
 
     # ---- running ----
 
-    def orion_run(self, args, stdin=b""):
+    def orion_run(self, args, stdin=b"", env=None):
         """Runs orion, checks what holds for every command, returns the Result."""
         done = subprocess.run([self.orion] + [str(a) for a in args], input=stdin, capture_output=True, timeout=TIMEOUT,
-                              check=False)
+                              check=False, env=env)
         result = Result(args, done.returncode, done.stdout, done.stderr)
         errors = result.errors()
         expect(result.code in (0, 1, 2, 3, 4), f"exit {result.code}: {errors[-2000:]}")

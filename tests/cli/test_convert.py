@@ -47,7 +47,7 @@ def tensors(directory):
 
 def loss(model, *args):
     model = [suite.shared(a) if a.startswith("data/") else a for a in model]
-    result = suite.orion_run(["eval", "-m", *model, "-f", suite.shared(TEXT), "--limit", "300", "--json", *args])
+    result = suite.orion_run(["eval", "-m", *model, "-f", suite.shared(TEXT), "--limit", "120", "--json", *args])
     expect(result.code == 0, result.errors())
     return json.loads(result.stdout)["nll"]
 

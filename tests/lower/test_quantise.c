@@ -125,7 +125,7 @@ static void check(const orion_model *m, const char *target, orion_graph_kind kin
     result got = run("cpu", m, &spec, t, dtype), want = run("sim:ideal", m, &spec, t, dtype);
     result portable = run("cpu:isa=portable", m, &spec, t, dtype);
     double d = distance(&got, &want), p = distance(&portable, &got), loss = distance(&got, &full);
-    print_message("%s %s T=%d S=%d %s: cpu and sim differ by %.1e, levels by %.1e, from fp16 by %.1e; weights %zu of %zu\n",
+    print_message("# %s %s T=%d S=%d %s: cpu and sim differ by %.1e, levels by %.1e, from fp16 by %.1e; weights %zu of %zu\n",
                   target, kind == ORION_GRAPH_BODY ? "body" : "head", (int)tokens, (int)past, orion_dtype_name(dtype), d, p,
                   loss, got.weight_bytes, full.weight_bytes);
     // An expanded weight is fp16 by its type: the simulator rounds each to eleven digits, the cpu device does not.

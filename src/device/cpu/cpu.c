@@ -49,6 +49,12 @@ static void cpu_close(orion_device *device) {
   orion_free(d->base.allocator, d, 1, sizeof *d);
 }
 
+orion_status orion_cpu_keep_weights(orion_device *device, orion_error *err) {
+  orion_cpu_device *d = (orion_cpu_device *)device;
+  if (device->vtable != &orion_device_cpu || d->weights.cache) return ORION_OK;
+  return orion_weight_cache_open(device->allocator, NULL, CACHE_BYTES, &d->weights.cache, err);
+}
+
 static orion_status cpu_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
   orion_cpu_device *d = orion_alloc_zero(a, 1, sizeof *d);
@@ -65,15 +71,18 @@ static orion_status cpu_open(const orion_allocator *a, const orion_device_option
   for (size_t i = 0; status == ORION_OK && i < options->n; i++) {
     status = read_option(d, options->keys[i], options->values[i], &threads, &mask, err);
   }
-  orion_weight_cache *cache = NULL;
   if (status == ORION_OK) status = orion_pool_create(a, threads, &d->pool, err);
-  if (status == ORION_OK && d->cache) status = orion_weight_cache_open(a, NULL, CACHE_BYTES, &cache, err);
   if (status != ORION_OK) {
     cpu_close(&d->base);
     return status;
   }
   orion_kernels_init(&d->k, orion_cpu_features() & mask);
-  d->weights = (orion_cpu_weights){.allocator = a, .k = &d->k, .pool = d->pool, .cache = cache};
+  d->weights = (orion_cpu_weights){.allocator = a, .k = &d->k, .pool = d->pool};
+  if (d->cache) status = orion_cpu_keep_weights(&d->base, err);
+  if (status != ORION_OK) {
+    cpu_close(&d->base);
+    return status;
+  }
   *out = &d->base;
   return ORION_OK;
 }

@@ -31,6 +31,9 @@ typedef struct orion_cpu_executable {
   orion_cpu_override *overrides;
 } orion_cpu_executable;
 
+// Packed weights are kept on disk from now on (weight_cache.h), as with the option cache=on. Other devices are left alone.
+orion_status orion_cpu_keep_weights(orion_device *device, orion_error *err);
+
 // Memory, weights and constant steps of a built plan (exec.c).
 orion_status orion_cpu_plan_bind(orion_cpu_device *d, orion_cpu_plan *p, orion_error *err);
 void orion_cpu_plan_unbind(orion_cpu_device *d, orion_cpu_plan *p);

@@ -102,6 +102,7 @@ static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
   const orion_data *leaf = direct_leaf(p, &src_row, &src_col);
   if (leaf) {
     pack_leaf_rows(p, leaf, src_row, src_col, begin, end);
+    if (src_row == leaf->cols) orion_data_forget_rows(leaf, begin + p->skip, end - begin);
   } else {
     orion_error ignored;
     orion_status status = pack_read_rows(p, begin, end, &ignored);

@@ -6,12 +6,14 @@
 
 #include "base/file.h"
 #include "cli/commands.h"
+#include "cli/lora_args.h"
 #include "model/model.h"
 #include "train/tokenizer_files.h"
 
 static const cli_option options[] = {
     {"dtype", 0, CLI_TEXT, "T", "fp32, fp16, bf16, int8 or int4; default: as the model has them (llama2.c: fp32)", false},
     {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer to put beside the weights; default: the directory's own", false},
+    {"merge-lora", 0, CLI_TEXT, "PATH[:SCALE]", "put a PEFT adapter into the weights, SCALE times (default 1); several add up", true},
     {0},
 };
 
@@ -93,7 +95,8 @@ static orion_status run(const cli_args *a, orion_error *err) {
   ORION_TRY(refuse_same(a->rest[0], a->rest[1], err));
   orion_model *m;
   ORION_TRY(orion_model_open(NULL, a->rest[0], &m, err));
-  orion_status status = convert(a, m, err);
+  orion_status status = lora_args_merge(a, &m, err);
+  if (status == ORION_OK) status = convert(a, m, err);
   orion_model_close(m);
   return status;
 }

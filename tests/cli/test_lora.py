@@ -1,4 +1,4 @@
-"""Adapters on the command line: --lora of infer and eval, orion train --lora-rank, and inspect."""
+"""Adapters on the command line: --lora of infer and eval, orion train --lora-rank, inspect, and convert --merge-lora."""
 import json
 import os
 import random
@@ -100,6 +100,18 @@ def inspect():
     expect(o["targets"] == "c_attn,c_fc,c_proj", f"{o}")
 
 
+def merge():
+    folder = suite.shared("data/models/gpt2-small-random")
+    with open(os.path.join(folder, "lora-r8", "golden.json"), encoding="utf-8") as file:
+        golden = json.load(file)
+    merged, out = suite.path("merged"), suite.path("merged.npy")
+    done = suite.orion_run(["convert", folder, merged, "--dtype", "fp32", "--merge-lora", os.path.join(folder, "lora-r8")])
+    expect(done.code == 0, done.errors())
+    run_json("eval", "-m", merged, "--tokens", ",".join(map(str, golden["ids"])), "--logits", out, "--weights", "fp32")
+    off = max(abs(a - b) for x, y in zip(logits(out), golden["logits"]) for a, b in zip(x, y))
+    expect(off < 1e-3, f"off by {off:g}")
+
+
 def bad():
     llama, gpt2 = suite.shared("data/models/llama-small-random"), suite.shared("data/models/gpt2-small-random")
     cases = [(["--lora", os.path.join(gpt2, "lora-r8")], 3, "c_attn"), (["--lora", os.path.join(llama, "config.json")], 3, "is a file"),
@@ -120,5 +132,6 @@ suite.case("adapters give the reference's logits and tokens", goldens)
 suite.case("scales scale, and several adapters add up", scales)
 suite.case("an adapter is trained, resumed to the bit, and trained on", train)
 suite.case("inspect says what an adapter is", inspect)
+suite.case("convert merges an adapter", merge)
 suite.case("what is no adapter for the model gets one line", bad)
 sys.exit(suite.run())

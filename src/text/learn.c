@@ -246,42 +246,39 @@ static bool learn(learner *l, int32_t vocab_size) {
 
 // ---- files
 
-// A token's bytes in the alphabet: spelling[id] in the pool `b`, which merges extend.
+// The tokens' bytes in the alphabet, one after another.
 typedef struct spellings {
-  orion_strbuf text;
+  char *text;
+  size_t size, cap;
   orion_token_span *spans;
   size_t count;
 } spellings;
 
 static orion_status spell(const learner *l, spellings *s, orion_error *err) {
   for (size_t id = 0; id < s->count; id++) {
-    size_t begin = s->text.size;
-    if (id == 0) {
-      orion_strbuf_adds(&s->text, end_of_text);
-    } else if (id < FIRST_MERGED) {
-      uint8_t byte = (uint8_t)(id - FIRST_BYTE), out[2];
-      orion_strbuf_add(&s->text, out, orion_bytes_to_alphabet(&byte, 1, out));
+    const candidate *m = id < FIRST_MERGED ? NULL : &l->merges[id - FIRST_MERGED];
+    size_t n = m ? (size_t)s->spans[m->left].size + s->spans[m->right].size : sizeof end_of_text;  // at most
+    if (s->size > UINT32_MAX - n) return ORION_FAIL(err, ORION_LIMIT, "vocabulary: over 4 GB of spellings");
+    if (!ORION_GROW(l->a, &s->text, &s->cap, s->size + n)) return ORION_OOM(err, "vocabulary");
+    char *to = s->text + s->size;
+    if (m) {
+      orion_token_span left = s->spans[m->left], right = s->spans[m->right];
+      memcpy(to, s->text + left.offset, left.size);
+      memcpy(to + left.size, s->text + right.offset, right.size);
+    } else if (id == 0) {
+      n = strlen(end_of_text);
+      memcpy(to, end_of_text, n);
     } else {
-      const candidate *m = &l->merges[id - FIRST_MERGED];
-      const int32_t parts[2] = {m->left, m->right};
-      for (int k = 0; k < 2; k++) {
-        orion_token_span part = s->spans[parts[k]];
-        orion_strbuf copy = {.allocator = l->a};
-        orion_strbuf_add(&copy, s->text.data + part.offset, part.size);
-        orion_strbuf_add(&s->text, orion_strbuf_text(&copy), copy.size);
-        if (copy.failed) s->text.failed = true;
-        orion_strbuf_deinit(&copy);
-      }
+      n = orion_bytes_to_alphabet(&(uint8_t){(uint8_t)(id - FIRST_BYTE)}, 1, (uint8_t *)to);
     }
-    if (s->text.size > UINT32_MAX) return ORION_FAIL(err, ORION_LIMIT, "vocabulary: over 4 GB of spellings");
-    s->spans[id] = (orion_token_span){(uint32_t)begin, (uint32_t)(s->text.size - begin)};
-    ORION_TRY(orion_strbuf_status(&s->text, err));
+    s->spans[id] = (orion_token_span){(uint32_t)s->size, (uint32_t)n};
+    s->size += n;
   }
   return ORION_OK;
 }
 
 static void add_spelling(orion_strbuf *b, const spellings *s, int32_t id, bool json) {
-  const char *text = s->text.data + s->spans[id].offset;
+  const char *text = s->text + s->spans[id].offset;
   for (size_t i = 0; i < s->spans[id].size; i++) {
     if (json && (text[i] == '"' || text[i] == '\\')) orion_strbuf_addc(b, '\\');
     orion_strbuf_addc(b, text[i]);
@@ -337,12 +334,11 @@ static orion_status write_files(const learner *l, const spellings *s, const char
 
 static orion_status write_learned(const learner *l, const char *dir, orion_error *err) {
   spellings s = {.count = FIRST_MERGED + l->merge_count};
-  orion_strbuf_init(&s.text, l->a);
   s.spans = orion_alloc(l->a, s.count, sizeof *s.spans);
   orion_status status = s.spans ? spell(l, &s, err) : ORION_OOM(err, "vocabulary");
   if (status == ORION_OK) status = write_files(l, &s, dir, err);
   orion_free(l->a, s.spans, s.count, sizeof *s.spans);
-  orion_strbuf_deinit(&s.text);
+  orion_free(l->a, s.text, s.cap, 1);
   return status;
 }
 

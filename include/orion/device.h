@@ -136,7 +136,8 @@ ORION_API void orion_surface_unlock(orion_surface *s);
 ORION_API orion_status orion_bindings_create(orion_executable *e, orion_bindings **out, orion_error *err);
 ORION_API void orion_bindings_destroy(orion_bindings *b);
 /// The surface's layout must equal the io's. One surface may be bound in many places; an output must not be bound to a
-/// surface that is also an input of the same run.
+/// surface that is also an input of the same run. Sums are excepted on `cpu` and `sim`: where an output is add(x, INPUT), or
+/// that with rows scattered into it, and INPUT is used nowhere else, both may be one surface, and the sum is made there.
 ORION_API orion_status orion_bind(orion_bindings *b, const char *name, orion_surface *s, orion_error *err);
 ORION_API orion_status orion_run(orion_bindings *b, orion_error *err);  ///< blocking; all names must be bound
 

@@ -34,6 +34,7 @@ typedef struct orion_device_vtable {
   const orion_tally *(*tallies)(const orion_device *d, size_t *out_n);
   // A surface whose layout is not the io's: ORION_OK takes it all the same. NULL: refused as an invalid argument.
   orion_status (*bind_other)(orion_executable *e, const orion_io *io, const orion_layout *given, orion_error *err);
+  bool sums_in_place;  // an output may be made where the input lies that it is a sum with (orion_bind)
   const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
   // Devices with budgets of their own. Both or neither.
   void (*usage)(const orion_device *d, orion_device_usage *out);
@@ -57,6 +58,7 @@ struct orion_executable {
   orion_arena arena;         // io names
   orion_io *ios;
   size_t n_ios, n_inputs;
+  size_t *sum_of;            // of an output: 1 + the input that it may be made in; 0: none
   orion_run_times times;
 };
 

@@ -31,17 +31,50 @@ static orion_status add_io(orion_executable *e, const orion_function *f, orion_v
   return ORION_OK;
 }
 
+// The parameter that output `v` is a sum with, made where it lies: add(x, parameter), or what is scattered into that or into
+// the parameter; nothing else uses the parameter, or what is on the way. ORION_NONE: there is none.
+static orion_value_id summed_parameter(const orion_function *f, orion_value_id v, const uint32_t *uses) {
+  const orion_type *t = f->values[v].type;
+  while (v != ORION_NONE && uses[v] == 1 && f->values[v].def != ORION_NONE) {
+    const orion_op *op = &f->ops[f->values[v].def];
+    orion_value_id x = orion_op_value(op, "x"), y = orion_op_value(op, "y");
+    if (op->code == ORION_OP_add) {
+      v = x != ORION_NONE && f->values[x].def == ORION_NONE ? x : y;
+      break;
+    }
+    if (op->code != ORION_OP_scatter && op->code != ORION_OP_scatter_along_axis) return ORION_NONE;
+    v = orion_op_value(op, "data");
+  }
+  bool fits = v != ORION_NONE && f->values[v].def == ORION_NONE && uses[v] == 1 && orion_type_equal(f->values[v].type, t);
+  return fits ? v : ORION_NONE;
+}
+
+static orion_status note_sums(orion_executable *e, const orion_function *f, orion_error *err) {
+  orion_arena scratch;
+  orion_arena_init(&scratch, e->device->allocator);
+  const uint32_t *uses = orion_function_count_uses(f, &scratch);
+  for (size_t o = 0; uses && o < f->n_outputs; o++) {
+    orion_value_id p = summed_parameter(f, f->outputs[o], uses);
+    for (size_t i = 0; p != ORION_NONE && i < f->n_params; i++) {
+      if (f->params[i] == p) e->sum_of[e->n_inputs + o] = i + 1;
+    }
+  }
+  orion_arena_deinit(&scratch);
+  return uses ? ORION_OK : ORION_OOM(err, "executable");
+}
+
 orion_status orion_executable_init(orion_executable *e, orion_device *d, const orion_function *f, size_t row_align,
                                    orion_error *err) {
   *e = (orion_executable){.device = d};
   orion_arena_init(&e->arena, d->allocator);
   e->data = orion_data_store_retain(f->program->data);
   e->ios = ORION_ARENA_ARRAY(&e->arena, orion_io, f->n_params + f->n_outputs);
-  if (!e->ios) return ORION_OOM(err, "executable");
+  e->sum_of = ORION_ARENA_ARRAY(&e->arena, size_t, f->n_params + f->n_outputs);
+  if (!e->ios || !e->sum_of) return ORION_OOM(err, "executable");
   for (size_t i = 0; i < f->n_params; i++) ORION_TRY(add_io(e, f, f->params[i], ORION_INPUT, row_align, err));
   e->n_inputs = e->n_ios;
   for (size_t i = 0; i < f->n_outputs; i++) ORION_TRY(add_io(e, f, f->outputs[i], ORION_OUTPUT, row_align, err));
-  return ORION_OK;
+  return d->vtable->sums_in_place ? note_sums(e, f, err) : ORION_OK;
 }
 
 void orion_executable_deinit(orion_executable *e) {
@@ -127,7 +160,7 @@ static orion_status check_bindings(const orion_bindings *b, orion_error *err) {
   }
   for (size_t o = e->n_inputs; o < e->n_ios; o++) {
     for (size_t i = 0; i < o; i++) {
-      if (b->surfaces[o] != b->surfaces[i]) continue;
+      if (b->surfaces[o] != b->surfaces[i] || e->sum_of[o] == i + 1) continue;
       return ORION_FAIL(err, ORION_INVALID, "run: output '%s' is bound to the surface of '%s' (give it its own)",
                         e->ios[o].name, e->ios[i].name);
     }

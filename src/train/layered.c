@@ -244,7 +244,7 @@ void orion_layered_destroy(orion_layered *l) {
   orion_free(l->allocator, l, 1, sizeof *l);
 }
 
-const float *const *orion_layered_gradients(const orion_layered *l) { return (const float *const *)l->gradients; }
+float *const *orion_layered_gradients(const orion_layered *l) { return l->gradients; }
 const char *orion_layered_overflow(const orion_layered *l) { return l->overflow[0] ? l->overflow : NULL; }
 
 size_t orion_layered_runs(const orion_layered *l) {

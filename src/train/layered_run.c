@@ -72,14 +72,12 @@ static orion_status embed(orion_layered *l, const int32_t *tokens, orion_error *
   return status;
 }
 
-// Gradients of the rows that were looked up; of the embedding they come on top of those of a tied classifier.
+// Gradients of the rows that were looked up.
 static void embed_back(orion_layered *l, const int32_t *tokens) {
   float *table = l->gradients[l->embedding];
   float *places = l->positions == LAYERED_NO_WEIGHT ? NULL : l->gradients[l->positions];
   orion_tensor *dx = orion_runner_tensor(l->layer_back[0], "d_x");
   const char *from = orion_surface_lock(dx->surface);
-  if (l->classifier != l->embedding) memset(table, 0, l->params->list[l->embedding].n * sizeof *table);
-  if (places) memset(places, 0, l->params->list[l->positions].n * sizeof *places);
   for (int64_t c = 0; c < l->dim; c++) {
     orion_half_to_floats(l->line, from + (size_t)c * dx->layout.row_bytes, (size_t)l->N);
     for (int64_t b = 0; b < l->spec.batch; b++) {
@@ -170,11 +168,11 @@ static orion_status forward(orion_layered *l, const int32_t *tokens, const int32
 
 // ---- backward -------------------------------------------------------------------------------------------------------
 
-// A gradient to where the optimiser finds it. What is not finite is noted.
+// Adds a gradient to where the optimiser finds it. What is not finite is noted.
 static void take(orion_layered *l, const orion_runner *r, const char *name, size_t param, size_t first, size_t rows, size_t cols) {
   orion_tensor *t = orion_runner_tensor(r, name);
   float *to = l->gradients[param] + first;
-  orion_rows_get(t, to, rows, cols);
+  orion_rows_add(t, to, rows, cols);
   if (!l->overflow[0] && orion_find_nonfinite(ORION_FP32, to, rows * cols) < rows * cols) {
     note_overflow(l, l->params->list[param].name, -1);
   }
@@ -227,10 +225,11 @@ static orion_status backward(orion_layered *l, const int32_t *tokens, const int3
 }
 
 orion_status orion_layered_run(orion_layered *l, const int32_t *tokens, const int32_t *targets, double loss_scale,
-                               bool gradients, double *out_loss, orion_error *err) {
+                               orion_layered_pass pass, double *out_loss, orion_error *err) {
   int64_t n;
   l->overflow[0] = 0;
   ORION_TRY(forward(l, tokens, targets, out_loss, &n, err));
-  if (!gradients || !l->spec.gradients || !isfinite(*out_loss)) return ORION_OK;
+  if (pass == ORION_LAYERED_LOSS || !isfinite(*out_loss)) return ORION_OK;
+  if (pass == ORION_LAYERED_GRADIENTS) memset(l->gradient_memory, 0, l->params->elements * sizeof(float));
   return backward(l, tokens, targets, n ? loss_scale / (double)n : 0, err);
 }

@@ -30,9 +30,7 @@ struct orion_optimizer {
   update_fn update;
   // of the pass that runs
   const float *const *grads;
-  float *const *totals;
   factors factors;
-  bool first;
 };
 
 // ---- one block ---- Written so that compilers turn it into vector code of whatever width the function's target has.
@@ -106,21 +104,6 @@ static void update_blocks(void *ctx, size_t from, size_t to, int worker) {
   }
 }
 
-static void add_blocks(void *ctx, size_t from, size_t to, int worker) {
-  orion_optimizer *o = ctx;
-  for (size_t i = from; i < to; i++) {
-    size_t begin, n;
-    span_of(o, i, &begin, &n);
-    float *restrict sum = o->totals[o->blocks[i].param] + begin;
-    const float *restrict g = o->grads[o->blocks[i].param] + begin;
-    if (o->first) {
-      memcpy(sum, g, n * sizeof *g);
-    } else {
-      for (size_t k = 0; k < n; k++) sum[k] += g[k];
-    }
-  }
-}
-
 static size_t first_bad(const orion_optimizer *o) {
   for (size_t i = 0; i < o->n_blocks; i++) {
     if (!isfinite(o->sums[i])) return o->blocks[i].param;
@@ -156,13 +139,6 @@ size_t orion_optimizer_step(orion_optimizer *o, const float *const *grads, doubl
   };
   orion_parallel_for(o->pool, o->n_blocks, 1, update_blocks, o);
   return first_bad(o);
-}
-
-void orion_optimizer_add(orion_optimizer *o, float *const *sums, const float *const *grads, bool first) {
-  o->grads = grads;
-  o->totals = sums;
-  o->first = first;
-  orion_parallel_for(o->pool, o->n_blocks, 1, add_blocks, o);
 }
 
 // ---- life ----

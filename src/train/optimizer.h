@@ -34,7 +34,4 @@ double orion_optimizer_norm(orion_optimizer *o, const float *const *grads, doubl
 size_t orion_optimizer_step(orion_optimizer *o, const float *const *grads, double unscale, double norm, double lr,
                             int64_t t);
 
-// sums[i] += grads[i] (first: sums[i] = grads[i]), for micro-batches.
-void orion_optimizer_add(orion_optimizer *o, float *const *sums, const float *const *grads, bool first);
-
 #endif

@@ -1,15 +1,20 @@
 #include "train/step.h"
 
+#include <assert.h>
 #include <math.h>
 
 #include "base/half.h"
+#include "device/layout.h"
+#include "train/gradient_sums.h"
 #include "train/layered.h"
 
-// A weight's place in the program: its name there, its input where weights are inputs, its gradient's output.
+// A weight's place in the program: its name there, its input where weights are inputs, its gradient's output, and the input
+// that has the gradients before.
 typedef struct port {
-  const char *name, *gradient;
+  const char *name, *gradient, *before;
   orion_tensor *input;       // NULL where it is a constant, or bound to the master itself
   orion_tensor *output;
+  orion_surface *sum;        // where gradients are summed: what the program starts from, and its output
   orion_dtype dtype;         // of the constant
   float *converted;          // the gradient in fp32 and rows, where the surface has it otherwise; n of them
 } port;
@@ -22,7 +27,7 @@ struct orion_step {
   orion_runner *runner;
   orion_tensor *tokens, *targets, *scale, *loss;
   port *ports;               // one a weight
-  const float **gradients;
+  float **gradients;
   orion_half *halves;        // scratch for constants in fp16
   size_t cap_halves;
   orion_arena arena;
@@ -103,22 +108,54 @@ static void get_gradient(orion_step *s, port *p, const orion_param *x) {
 static const char steady_passes[] = "cast_fuse,reshape_merge,transpose_merge,scatter_merge,dce";
 
 static orion_status compile(orion_step *s, orion_device *device, const orion_target *target, orion_program *program,
-                            const char *const *names, orion_error *err) {
+                            orion_error *err) {
   const orion_opt_options steady = {.passes = steady_passes};
   orion_lower_options options = {.target = target, .passes = s->spec.constants_change ? &steady : NULL,
                                  .quantise = s->spec.quantise};
   orion_plan *plan;
   ORION_TRY(orion_lower(program, &options, &plan, err));
-  size_t n = s->spec.weights_as_inputs ? s->params->n : 0;
-  orion_given_surface *given = orion_alloc(s->allocator, n, sizeof *given);
+  size_t most = 3 * s->params->n, n = 0;
+  orion_given_surface *given = orion_alloc(s->allocator, most, sizeof *given);
   if (!given) {
     orion_plan_destroy(plan);
     return ORION_OOM(err, "training step");
   }
-  for (size_t i = 0; i < n; i++) given[i] = (orion_given_surface){names[i], s->params->list[i].surface};
+  for (size_t i = 0; i < s->params->n; i++) {
+    const port *p = &s->ports[i];
+    if (s->spec.weights_as_inputs) given[n++] = (orion_given_surface){p->name, s->params->list[i].surface};
+    if (!p->sum) continue;
+    given[n++] = (orion_given_surface){p->before, p->sum};
+    given[n++] = (orion_given_surface){p->gradient, p->sum};
+  }
   orion_status status = orion_runner_create_with(device, plan, NULL, n, given, &s->runner, err);
-  orion_free(s->allocator, given, n, sizeof *given);
+  orion_free(s->allocator, given, most, sizeof *given);
   return status;
+}
+
+// Makes the program add its gradients up, in surfaces of the step's.
+static orion_status add_sums(orion_step *s, orion_device *device, orion_program *program, const char *const *names,
+                             orion_error *err) {
+  if (!s->spec.sums || !s->spec.gradients) return ORION_OK;
+  ORION_TRY(orion_gradient_sums(program, names, s->params->n, err));
+  const orion_function *f = program->functions[0];
+  for (size_t i = 0; i < s->params->n; i++) {
+    const orion_type *t = orion_value_type(f, orion_function_find(f, s->ports[i].before));
+    orion_layout layout;
+    ORION_TRY(orion_layout_of_type(t, 1, &layout, err));
+    ORION_TRY(orion_surface_create(device, &layout, &s->ports[i].sum, err));
+  }
+  return ORION_OK;
+}
+
+static orion_status name_ports(orion_step *s, const char *const *names, orion_error *err) {
+  for (size_t i = 0; i < s->params->n; i++) {
+    port *p = &s->ports[i];
+    p->name = names[i];
+    p->gradient = orion_arena_printf(&s->arena, "d_%s", names[i]);
+    p->before = orion_arena_printf(&s->arena, "sum_%s", names[i]);
+    if (!p->gradient || !p->before) return ORION_OOM(err, "training step");
+  }
+  return ORION_OK;
 }
 
 static orion_status find(const orion_step *s, const char *name, orion_tensor **out, orion_error *err) {
@@ -145,6 +182,14 @@ static orion_status find_weight(orion_step *s, size_t i, orion_error *err) {
   rows r;
   const orion_layout *l = &p->output->layout;
   bool plain = l->dtype == ORION_FP32 && plain_rows(p->output, x->n, &r) && r.pitch == r.cols * sizeof(float);
+  if (p->sum) {
+    orion_tensor *before;
+    ORION_TRY(find(s, p->before, &before, err));
+    if (!plain || before->surface != p->sum || p->output->surface != p->sum) {
+      return ORION_FAIL(err, ORION_UNSUPPORTED, "training step: the device lays %s out in its own way (train with one micro-batch "
+                        "a step: --accum 1)", p->gradient);
+    }
+  }
   if (plain) {
     s->gradients[i] = orion_surface_lock(p->output->surface);
     orion_surface_unlock(p->output->surface);
@@ -183,17 +228,14 @@ orion_status orion_step_create(orion_params *params, orion_device *device, const
     return made;
   }
   s->ports = ORION_ARENA_ARRAY(&s->arena, port, params->n);
-  s->gradients = ORION_ARENA_ARRAY(&s->arena, const float *, params->n);
+  s->gradients = ORION_ARENA_ARRAY(&s->arena, float *, params->n);
   const char **names = ORION_ARENA_ARRAY(&s->arena, const char *, params->n);
   orion_status status = s->ports && s->gradients && names ? ORION_OK : ORION_OOM(err, "training step");
   orion_program *program = NULL;
   if (status == ORION_OK) status = source->make(source->ctx, params, spec, &s->arena, &program, names, err);
-  if (status == ORION_OK) status = compile(s, device, target, program, names, err);
-  for (size_t i = 0; status == ORION_OK && i < params->n; i++) {
-    s->ports[i].name = names[i];
-    s->ports[i].gradient = orion_arena_printf(&s->arena, "d_%s", names[i]);
-    if (!s->ports[i].gradient) status = ORION_OOM(err, "training step");
-  }
+  if (status == ORION_OK) status = name_ports(s, names, err);
+  if (status == ORION_OK) status = add_sums(s, device, program, names, err);
+  if (status == ORION_OK) status = compile(s, device, target, program, err);
   orion_program_destroy(program);
   if (status == ORION_OK) status = find_all(s, err);
   if (status == ORION_OK && spec->weights_as_inputs) status = orion_step_refresh(s, err);
@@ -209,6 +251,7 @@ void orion_step_destroy(orion_step *s) {
   if (!s) return;
   orion_layered_destroy(s->layered);
   orion_runner_destroy(s->runner);
+  for (size_t i = 0; s->ports && i < s->params->n; i++) orion_surface_destroy(s->ports[i].sum);
   orion_free(s->allocator, s->halves, s->cap_halves, sizeof *s->halves);
   orion_arena_deinit(&s->arena);
   orion_free(s->allocator, s, 1, sizeof *s);
@@ -222,11 +265,8 @@ static void put_scalar(orion_tensor *t, double value) {
   orion_surface_unlock(t->surface);
 }
 
-orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
-                            double *out_loss, orion_error *err) {
-  if (s->layered) {
-    return orion_layered_run(s->layered, tokens, targets, loss_scale, s->spec.gradients, out_loss, err);
-  }
+static orion_status run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, double *out_loss,
+                        orion_error *err) {
   rows r;
   size_t n = (size_t)(s->spec.batch * s->spec.seq);
   plain_rows(s->tokens, n, &r);
@@ -243,16 +283,39 @@ orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t 
   return ORION_OK;
 }
 
+orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
+                            double *out_loss, orion_error *err) {
+  if (s->layered) {
+    orion_layered_pass pass = s->spec.gradients ? ORION_LAYERED_GRADIENTS : ORION_LAYERED_LOSS;
+    return orion_layered_run(s->layered, tokens, targets, loss_scale, pass, out_loss, err);
+  }
+  for (size_t i = 0; s->spec.gradients && i < s->params->n; i++) {
+    if (s->ports[i].sum) memset(s->gradients[i], 0, s->params->list[i].n * sizeof **s->gradients);
+  }
+  return run(s, tokens, targets, loss_scale, out_loss, err);
+}
+
+orion_status orion_step_add(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, double *out_loss,
+                            orion_error *err) {
+  assert(s->spec.sums && s->spec.gradients);
+  if (!s->layered) return run(s, tokens, targets, loss_scale, out_loss, err);
+  return orion_layered_run(s->layered, tokens, targets, loss_scale, ORION_LAYERED_SUMS, out_loss, err);
+}
+
 orion_status orion_step_loss(orion_step *s, const int32_t *tokens, const int32_t *targets, double *out_loss, orion_error *err) {
   if (!s->layered) return orion_step_run(s, tokens, targets, 1, out_loss, err);
-  return orion_layered_run(s->layered, tokens, targets, 1, false, out_loss, err);
+  return orion_layered_run(s->layered, tokens, targets, 1, ORION_LAYERED_LOSS, out_loss, err);
 }
 
 bool orion_step_has_loss(const orion_step *s) { return s->layered != NULL; }
 const char *orion_step_overflow(const orion_step *s) { return s->layered ? orion_layered_overflow(s->layered) : NULL; }
 
 const float *const *orion_step_gradients(const orion_step *s) {
-  return s->layered ? orion_layered_gradients(s->layered) : s->gradients;
+  return (const float *const *)(s->layered ? orion_layered_gradients(s->layered) : s->gradients);
+}
+
+float *orion_step_gradient(orion_step *s, size_t i) {
+  return s->layered ? orion_layered_gradients(s->layered)[i] : s->gradients[i];
 }
 
 // ---- new weights --------------------------------------------------------------------------------------------------------

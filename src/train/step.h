@@ -7,7 +7,7 @@
 //            NAME             for each weight, where weights are inputs
 //   outputs  loss             one element, the mean over all positions in nats, not scaled
 //            d_NAME           for each weight, in the weight's shape, times loss_scale
-// with NAME as the source calls the weight.
+// with NAME as the source calls the weight. Where gradients are to be summed, the step adds that to it (gradient_sums.h).
 #ifndef ORION_TRAIN_STEP_H
 #define ORION_TRAIN_STEP_H
 
@@ -20,6 +20,7 @@ typedef struct orion_step_spec {
   bool weights_as_inputs;
   bool constants_change;         // orion_step_refresh will be used with weights that are constants
   bool gradients;                // else the loss alone
+  bool sums;                     // orion_step_add will be used
   orion_dtype quantise;          // INT8, INT4: matrices that are not trained; NONE: as `weights` says
 } orion_step_spec;
 
@@ -44,6 +45,10 @@ void orion_step_destroy(orion_step *s);  // NULL is ignored
 orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale,
                             double *out_loss, orion_error *err);
 const float *const *orion_step_gradients(const orion_step *s);
+float *orion_step_gradient(orion_step *s, size_t i);  // of one weight, to change
+// The same, its gradients added to what is in grads(). Wants spec.sums.
+orion_status orion_step_add(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, double *out_loss,
+                            orion_error *err);
 // The loss alone, where that costs less; else as orion_step_run with a scale of 1.
 orion_status orion_step_loss(orion_step *s, const int32_t *tokens, const int32_t *targets, double *out_loss, orion_error *err);
 bool orion_step_has_loss(const orion_step *s);  // it costs less: no other program is needed for evaluation

@@ -5,7 +5,7 @@
 #include "base/half.h"
 #include "runtime/runner.h"
 
-// rows x cols from `values` to the beginning of the surface's rows, and back.
+// rows x cols from `values` to the beginning of the surface's rows; and back; and back, added to what is there.
 static inline void orion_rows_put(orion_tensor *t, const float *values, size_t rows, size_t cols) {
   char *to = orion_surface_lock(t->surface);
   for (size_t i = 0; i < rows; i++) {
@@ -18,6 +18,22 @@ static inline void orion_rows_get(orion_tensor *t, float *out, size_t rows, size
   const char *from = orion_surface_lock(t->surface);
   for (size_t i = 0; i < rows; i++) {
     orion_half_to_floats(out + i * cols, (const orion_half *)(const void *)(from + i * t->layout.row_bytes), cols);
+  }
+  orion_surface_unlock(t->surface);
+}
+
+static inline void orion_rows_add(orion_tensor *t, float *sums, size_t rows, size_t cols) {
+  enum { PIECE = 256 };
+  float piece[PIECE];
+  const char *from = orion_surface_lock(t->surface);
+  for (size_t i = 0; i < rows; i++) {
+    const orion_half *row = (const orion_half *)(const void *)(from + i * t->layout.row_bytes);
+    for (size_t k = 0; k < cols; k += PIECE) {
+      size_t n = cols - k < PIECE ? cols - k : PIECE;
+      float *to = sums + i * cols + k;
+      orion_half_to_floats(piece, row + k, n);
+      for (size_t e = 0; e < n; e++) to[e] += piece[e];
+    }
   }
   orion_surface_unlock(t->surface);
 }

@@ -94,7 +94,8 @@ static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_up
     return ORION_FAIL(err, ORION_INVALID, "compute: programs for %s are fp16 (leave the option out)", o->target);
   }
   *spec = (orion_step_spec){.batch = o->batch, .seq = o->seq, .compute = half ? ORION_FP16 : ORION_FP32,
-                            .weights = t->target->ane ? ORION_FP16 : ORION_FP32, .gradients = true};
+                            .weights = t->target->ane ? ORION_FP16 : ORION_FP32, .gradients = true,
+                            .sums = o->accum > 1};
   t->schedule = (orion_schedule){.lr = o->lr, .min_lr = o->min_lr, .warmup = o->warmup, .steps = o->steps};
   if (!orion_schedule_parse(o->schedule, &t->schedule.kind)) {
     return ORION_FAIL(err, ORION_INVALID, "schedule: there is no \"%s\" (cosine, linear or constant)", o->schedule);
@@ -126,17 +127,7 @@ static orion_status allocate(orion_trainer *t, orion_error *err) {
   size_t n = (size_t)(t->options.batch * t->options.seq);
   t->inputs = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
   t->targets = ORION_ARENA_ARRAY(&t->arena, int32_t, n);
-  if (!t->inputs || !t->targets) return ORION_OOM(err, "trainer");
-  if (t->options.accum == 1 && t->processes == 1) return ORION_OK;
-  t->sums = ORION_ARENA_ARRAY(&t->arena, float *, t->params->n);
-  t->sum_memory = orion_alloc_aligned(t->allocator, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
-  if (!t->sums || !t->sum_memory) return ORION_OOM(err, "sum of gradients");
-  float *at = t->sum_memory;
-  for (size_t i = 0; i < t->params->n; i++) {
-    t->sums[i] = at;
-    at += t->params->list[i].n;
-  }
-  return ORION_OK;
+  return t->inputs && t->targets ? ORION_OK : ORION_OOM(err, "trainer");
 }
 
 // How the model under an adapter is kept.
@@ -250,7 +241,6 @@ void orion_trainer_destroy(orion_trainer *t) {
   orion_tokens_close(t->data);
   orion_tokens_close(t->eval_data);
   orion_tokenizer_files_close(&t->tokenizer);
-  if (t->sum_memory) orion_free_aligned(t->allocator, t->sum_memory, t->params->elements * sizeof(float), ORION_ALIGN_CACHE);
   orion_params_destroy(t->params);
   orion_strbuf_deinit(&t->notes);
   orion_arena_deinit(&t->arena);
@@ -280,7 +270,11 @@ static void next_batch(orion_trainer *t) {
   orion_tokens_skip(t->data, &t->position, (t->processes - 1 - rank) * batch);
 }
 
-// All micro-batches of this process. *out_loss: the sum of their losses; gradients in t->sums, where there are such.
+static const float *const *gradients(const orion_trainer *t) {
+  return orion_step_gradients(orion_updater_step(t->updater));
+}
+
+// All micro-batches of this process. *out_loss: the sum of their losses; the step has that of their gradients.
 static orion_status run_batches(orion_trainer *t, double *out_loss, orion_error *err) {
   orion_step *step = orion_updater_step(t->updater);
   *out_loss = 0;
@@ -288,29 +282,29 @@ static orion_status run_batches(orion_trainer *t, double *out_loss, orion_error 
   for (int64_t k = 0; k < t->options.accum; k++) {
     double loss;
     next_batch(t);
-    ORION_TRY(orion_step_run(step, t->inputs, t->targets, t->scaler.scale, &loss, err));
+    ORION_TRY((k ? orion_step_add : orion_step_run)(step, t->inputs, t->targets, t->scaler.scale, &loss, err));
     if (!isfinite(loss)) {
       size_t bad;
-      orion_optimizer_norm(t->optimizer, orion_step_gradients(step), 1, &bad);
+      orion_optimizer_norm(t->optimizer, gradients(t), 1, &bad);
       return bad_loss(t, loss, bad, err);
     }
     const char *where = orion_step_overflow(step);
     if (where && !t->overflow[0]) snprintf(t->overflow, sizeof t->overflow, "%s", where);
     *out_loss += loss;
-    if (t->sums) orion_optimizer_add(t->optimizer, t->sums, orion_step_gradients(step), k == 0);
   }
   return ORION_OK;
 }
 
-// What all processes together have; out_loss becomes the mean over all micro-batches.
-static orion_status gather(orion_trainer *t, orion_status status, const float *const **out_grads, orion_train_metrics *m,
-                           orion_error *err) {
+// What all processes together have; the loss becomes the mean over all micro-batches.
+static orion_status gather(orion_trainer *t, orion_status status, orion_train_metrics *m, orion_error *err) {
   orion_comm *comm = t->options.comm;
   double start = orion_now();
   ORION_TRY(orion_comm_agree(comm, status, err));
   m->loss = orion_comm_sum(comm, m->loss) / (double)(t->options.accum * t->processes);
-  if (t->processes > 1) orion_comm_sum_floats(comm, t->sum_memory, t->params->elements);
-  *out_grads = t->sums ? (const float *const *)t->sums : orion_step_gradients(orion_updater_step(t->updater));
+  orion_step *step = orion_updater_step(t->updater);
+  for (size_t i = 0; t->processes > 1 && i < t->params->n; i++) {
+    orion_comm_sum_floats(comm, orion_step_gradient(step, i), t->params->list[i].n);
+  }
   m->comm_ms = t->processes > 1 ? (orion_now() - start) * 1e3 : 0;
   return ORION_OK;
 }
@@ -324,8 +318,8 @@ static orion_status skip(orion_trainer *t, size_t bad, orion_train_metrics *m, o
                     (long long)t->step + 1, m->skipped_weight, m->loss_scale);
 }
 
-static orion_status update(orion_trainer *t, const float *const *grads, double unscale, orion_train_metrics *m,
-                           orion_error *err) {
+static orion_status update(orion_trainer *t, double unscale, orion_train_metrics *m, orion_error *err) {
+  const float *const *grads = gradients(t);
   size_t bad;
   double start = orion_now();
   m->grad_norm = orion_optimizer_norm(t->optimizer, grads, unscale, &bad);
@@ -345,11 +339,10 @@ orion_status orion_trainer_step(orion_trainer *t, orion_train_metrics *out, orio
   const orion_train_options *o = &t->options;
   double start = orion_now();
   orion_train_metrics m = {.lr = orion_schedule_lr(&t->schedule, t->step), .loss_scale = t->scaler.scale};
-  const float *const *grads;
   orion_status status = run_batches(t, &m.loss, err);
   m.device_ms = (orion_now() - start) * 1e3;
-  ORION_TRY(gather(t, status, &grads, &m, err));
-  status = update(t, grads, 1 / (m.loss_scale * (double)(o->accum * t->processes)), &m, err);
+  ORION_TRY(gather(t, status, &m, err));
+  status = update(t, 1 / (m.loss_scale * (double)(o->accum * t->processes)), &m, err);
   ORION_TRY(orion_comm_agree(o->comm, status, err));
   uint64_t seen = (uint64_t)(o->batch * o->seq * o->accum * t->processes);
   t->tokens += seen;

@@ -28,7 +28,6 @@ struct orion_trainer {
   orion_tokens *data, *eval_data;
   orion_tokens_position position;
   int32_t *inputs, *targets;     // [batch, seq]
-  float *sum_memory, **sums;     // of micro-batches; NULL where there is one
   char overflow[96];             // where a gradient of this step was first not finite, if the step knows; else ""
   int64_t step, updates;         // steps made; of those, with an update
   uint64_t tokens;

@@ -73,6 +73,13 @@ static orion_status count(void *ctx, const orion_replay_tensor *t, orion_error *
   return ORION_OK;
 }
 
+static orion_status count_all(void *ctx, const orion_replay_tensor *t, orion_error *err) {
+  seen *s = ctx;
+  s->outputs++;
+  s->differing += t->differing;
+  return ORION_OK;
+}
+
 static void a_record_replays_with_the_same_bits(void **state) {
   static const char *const devices[] = {"sim:m4", "sim:ideal", "cpu"};
   char path[256];
@@ -94,6 +101,51 @@ static void a_record_replays_with_the_same_bits(void **state) {
     assert_false(n.cut);
     orion_device_close(d);
     orion_record_close(r);
+  }
+}
+
+// What an input was before the run is recorded, also where an output is made in its place.
+static void a_sum_in_place_replays(void **state) {
+  static const char sum[] =
+      "program(1.3)\n[buildInfo = dict<string, string>({{\"a\", \"b\"}})]\n{\n"
+      "  func main<ios18>(tensor<fp16, [1, 4]> x, tensor<fp16, [1, 4]> before) {\n"
+      "    tensor<fp16, [1, 4]> twice = add(x = x, y = x)[name = string(\"twice\")];\n"
+      "    tensor<fp16, [1, 4]> y = add(x = twice, y = before)[name = string(\"y\")];\n"
+      "  } -> (y);\n}\n";
+  static const char *const devices[] = {"cpu", "sim:ideal"};
+  for (size_t i = 0; i < 2; i++) {
+    char path[256], spec[400];
+    one_run r;
+    orion_error err;
+    orion_record *record;
+    orion_device *inner;
+    orion_replay_counts n;
+    seen s = {0};
+    const float x[] = {1, 2, 3, 4}, start[] = {10, 20, 30, 40};
+    float y[4];
+    snprintf(path, sizeof path, "%s/sum.record", folder);
+    snprintf(spec, sizeof spec, "record:%s,file=%s", devices[i], path);
+    orion_program *p = one_run_parse(sum);
+    assert_ok(one_run_open(&r, NULL, spec, 1, p, &err), &err);
+    r.program = p;
+    assert_ok(orion_bind(r.b, "y", r.surfaces[1], &err), &err);
+    one_run_floats(&r, 0, x);
+    one_run_floats(&r, 1, start);
+    for (int run = 1; run <= 2; run++) {
+      assert_ok(orion_run(r.b, &err), &err);
+      one_run_read(&r, 1, y);
+      for (int k = 0; k < 4; k++) assert_true(y[k] == start[k] + 2 * (float)run * x[k]);
+    }
+    assert_ok(orion_bind(r.b, "y", r.surfaces[0], &err), &err);  // nothing is added to x
+    assert_error(orion_run(r.b, &err), ORION_INVALID, &err, "bound to the surface of 'x'");
+    one_run_close(&r);
+    assert_ok(orion_record_open(NULL, path, &record, &err), &err);
+    assert_ok(orion_device_open(devices[1 - i], 1, NULL, &inner, &err), &err);
+    assert_ok(orion_record_replay(record, inner, count_all, &s, &n, &err), &err);
+    assert_int_equal(s.outputs, 2);
+    assert_int_equal(s.differing, 0);
+    orion_device_close(inner);
+    orion_record_close(record);
   }
 }
 
@@ -199,7 +251,7 @@ static void specifications_that_make_no_sense_are_named(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_record_replays_with_the_same_bits),
+      cmocka_unit_test(a_record_replays_with_the_same_bits), cmocka_unit_test(a_sum_in_place_replays),
       cmocka_unit_test(refusals_are_recorded),
       cmocka_unit_test(what_was_whole_before_the_end_counts),
       cmocka_unit_test(changed_bytes_are_seen),

@@ -87,7 +87,7 @@ static double worst_gradient(const orion_params *want, const float *const *got, 
 }
 
 static orion_step_spec engine_spec(int64_t batch, int64_t seq, orion_update_kind update) {
-  return (orion_step_spec){.batch = batch, .seq = seq, .compute = ORION_FP16, .weights = ORION_FP16, .gradients = true,
+  return (orion_step_spec){.batch = batch, .seq = seq, .compute = ORION_FP16, .weights = ORION_FP16, .gradients = true, .sums = true,
                            .weights_as_inputs = update == ORION_UPDATE_INPUT, .constants_change = update == ORION_UPDATE_DELTA};
 }
 
@@ -186,7 +186,7 @@ typedef struct pair {
 
 static void open_pair(pair *p, const orion_config *c, int64_t batch, int64_t seq, const char *device) {
   orion_error err = {0};
-  orion_step_spec fp32 = {.batch = batch, .seq = seq, .compute = ORION_FP32, .weights = ORION_FP32, .gradients = true};
+  orion_step_spec fp32 = {.batch = batch, .seq = seq, .compute = ORION_FP32, .weights = ORION_FP32, .gradients = true, .sums = true};
   orion_step_spec fp16 = engine_spec(batch, seq, ORION_UPDATE_INPUT);
   p->n = batch * seq;
   p->tokens = calloc((size_t)p->n, sizeof *p->tokens);
@@ -265,6 +265,57 @@ static void classes_in_parts_and_short_sequences_change_nothing(void **state) {
   p.tokens[0] = 20001;
   assert_int_equal(orion_step_run(p.pieces, p.tokens, p.targets, 1024, &loss, &err), ORION_INVALID);
   close_pair(&p);
+}
+
+// All gradients of the last run, one after another; the caller frees them.
+static float *all_gradients(const pair *p, orion_step *s) {
+  float *all = calloc(p->params->elements, sizeof *all), *at = all;
+  for (size_t i = 0; i < p->params->n; at += p->params->list[i++].n) {
+    memcpy(at, orion_step_gradient(s, i), p->params->list[i].n * sizeof *at);
+  }
+  return all;
+}
+
+static void check_sum(const pair *p, const float *one, const float *other, const float *sum) {
+  for (size_t i = 0, e = 0; i < p->params->n; i++) {
+    double size = 0, off = 0;
+    for (size_t k = 0; k < p->params->list[i].n; k++, e++) {
+      size = fmax(size, fabs((double)one[e]) + fabs((double)other[e]));
+      off = fmax(off, fabs((double)sum[e] - ((double)one[e] + (double)other[e])));
+    }
+    if (!(off <= 2e-6 * size)) fail_msg("%s: off by %g of %g", p->params->list[i].name, off, size);
+  }
+}
+
+// Two micro-batches added up are the sum of each alone, to rounding: in one program the second's chains start from the first.
+// A run after that begins anew.
+static void micro_batches_add_up(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 4; kind++) {  // gpt2 and llama, with the classifier in the embedding and apart
+    pair p;
+    orion_config c = small_config(kind & 1);
+    orion_error err = {0};
+    double loss;
+    if (kind & 2) c.tied = !c.tied;
+    open_pair(&p, &c, 2, 8, kind & 2 ? "sim:ideal" : "cpu");
+    orion_step *steps[] = {p.whole, p.pieces};
+    for (int s = 0; s < 2; s++) {
+      const double scale = s ? 1024 : 1;
+      assert_ok(orion_step_run(steps[s], p.tokens, p.targets, scale, &loss, &err), &err);
+      float *one = all_gradients(&p, steps[s]);
+      for (int again = 0; again < 2; again++) {
+        assert_ok(orion_step_run(steps[s], p.targets, p.tokens, scale, &loss, &err), &err);
+        float *other = all_gradients(&p, steps[s]);
+        assert_ok(orion_step_add(steps[s], p.tokens, p.targets, scale, &loss, &err), &err);
+        float *sum = all_gradients(&p, steps[s]);
+        check_sum(&p, one, other, sum);
+        free(other);
+        free(sum);
+      }
+      free(one);
+    }
+    close_pair(&p);
+  }
 }
 
 // ---- overflow ----
@@ -452,7 +503,7 @@ int main(void) {
       cmocka_unit_test(gradients_are_near_the_reference),
       cmocka_unit_test(programs_keep_to_the_rules_of_every_family),
       cmocka_unit_test(classes_in_parts_and_short_sequences_change_nothing),
-      cmocka_unit_test(overflow_is_said_where_it_begins),
+      cmocka_unit_test(micro_batches_add_up), cmocka_unit_test(overflow_is_said_where_it_begins),
       cmocka_unit_test(no_memory_is_an_error_like_any_other),
       cmocka_unit_test(strategies_agree_to_the_bit),
       cmocka_unit_test(twenty_steps_have_the_losses_of_cpu),

@@ -141,24 +141,6 @@ static void what_is_not_finite_is_named(void **state) {
   small_close(&s);
 }
 
-static void micro_batches_are_summed(void **state) {
-  (void)state;
-  small s;
-  small_open(&s, false, 1);
-  orion_optimizer *o;
-  orion_error err = {0};
-  assert_ok(orion_optimizer_create(s.params, &settings, 2, &o, &err), &err);
-  gradients a = make_gradients(s.params, 1), b = make_gradients(s.params, 2), sum = make_gradients(s.params, 3);
-  orion_optimizer_add(o, (float *const *)(void *)sum.list, a.list, true);
-  orion_optimizer_add(o, (float *const *)(void *)sum.list, b.list, false);
-  for (size_t k = 0; k < s.params->elements; k++) assert_true(sum.memory[k] == a.memory[k] + b.memory[k]);
-  free_gradients(&a);
-  free_gradients(&b);
-  free_gradients(&sum);
-  orion_optimizer_destroy(o);
-  small_close(&s);
-}
-
 static void schedules_follow_their_table(void **state) {
   (void)state;
   orion_schedule s = {ORION_SCHEDULE_COSINE, 1e-3, 1e-4, 4, 12};
@@ -204,7 +186,7 @@ static void the_loss_scale_halves_and_doubles(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(steps_equal_the_formula),      cmocka_unit_test(bits_do_not_depend_on_threads),
-      cmocka_unit_test(what_is_not_finite_is_named),  cmocka_unit_test(micro_batches_are_summed),
+      cmocka_unit_test(what_is_not_finite_is_named),
       cmocka_unit_test(schedules_follow_their_table), cmocka_unit_test(the_loss_scale_halves_and_doubles),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -321,6 +321,7 @@ static orion_status cpu_update(orion_executable *base, const char *value, const 
 const orion_device_vtable orion_device_cpu = {
     .name = "cpu",
     .open = cpu_open,
+    .sums_in_place = true,
     .close = cpu_close,
     .describe = cpu_describe,
     .supports = cpu_supports,

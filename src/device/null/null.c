@@ -59,6 +59,7 @@ static orion_status null_run(orion_executable *e, orion_surface *const *surfaces
 const orion_device_vtable orion_device_null = {
     .name = "null",
     .open = null_open,
+    .sums_in_place = true,
     .close = null_close,
     .describe = null_describe,
     .supports = null_supports,

@@ -258,6 +258,13 @@ static orion_status write_tensor(orion_record_buffer *b, const orion_io *io, con
   return ORION_OK;
 }
 
+static void copy_outputs(record_executable *e, orion_surface *const *surfaces) {
+  for (size_t i = e->base.n_inputs; i < e->base.n_ios; i++) {
+    memcpy(surfaces[i]->memory, orion_surface_lock(e->surfaces[i]), e->base.ios[i].layout.bytes);
+    orion_surface_unlock(e->surfaces[i]);
+  }
+}
+
 static orion_status record_run(orion_executable *base, orion_surface *const *surfaces, orion_error *err) {
   record_executable *e = (record_executable *)base;
   record_device *d = (record_device *)base->device;
@@ -269,16 +276,13 @@ static orion_status record_run(orion_executable *base, orion_surface *const *sur
   double start = orion_now();
   orion_status status = orion_run(e->bindings, &local);
   double seconds = orion_now() - start;
-  for (size_t i = base->n_inputs; i < base->n_ios && status == ORION_OK; i++) {
-    memcpy(surfaces[i]->memory, orion_surface_lock(e->surfaces[i]), base->ios[i].layout.bytes);
-    orion_surface_unlock(e->surfaces[i]);
-  }
   orion_record_buffer b;
   begin(&b, base->device->allocator, e->id, (uint32_t)base->n_ios);
   orion_record_f64(&b, seconds);
   orion_record_text(&b, local.message);
   orion_status written = ORION_OK;
   for (size_t i = 0; i < base->n_ios && written == ORION_OK; i++) {
+    if (i == base->n_inputs && status == ORION_OK) copy_outputs(e, surfaces);  // an output may lie where an input did
     written = write_tensor(&b, &base->ios[i], surfaces[i], i < base->n_inputs || status == ORION_OK, err);
   }
   if (written != ORION_OK) {
@@ -326,6 +330,7 @@ static void record_on_exhausted(orion_device *base, orion_exhausted_fn fn, void 
 const orion_device_vtable orion_device_record = {
     .name = "record",
     .open = record_open,
+    .sums_in_place = true,
     .close = record_close,
     .describe = record_describe,
     .supports = record_supports,

@@ -248,6 +248,7 @@ static const orion_tally *sim_tallies(const orion_device *device, size_t *out_n)
 const orion_device_vtable orion_device_sim = {
     .name = "sim",
     .open = sim_open,
+    .sums_in_place = true,
     .close = sim_close,
     .describe = sim_describe,
     .supports = sim_supports,

@@ -39,6 +39,7 @@ static void matmul_tiles(float *c, size_t c_stride, const float *rows, const flo
   for (size_t r = 0; r < height; r += TILE_ROWS) {
     tile_in in = {rows + r * PACKED_ROW, PACKED_ROW, 1, panel, 0, 16};
     tile_out out = {c + r * c_stride, c_stride, lanes, NULL, resume};
+    for (size_t i = r + TILE_ROWS; i < height && i < r + 2 * TILE_ROWS; i++) __builtin_prefetch(c + i * c_stride, 1);
     if (height - r >= TILE_ROWS && lanes == 16) tile(TILE_ROWS, 1, ORION_KERNEL_F32, true, &in, depth, &out);
     else tile_f32(height - r < TILE_ROWS ? height - r : TILE_ROWS, &in, depth, &out);
   }

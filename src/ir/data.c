@@ -336,8 +336,8 @@ const orion_data *orion_data_nibbles(orion_data_store *s, const orion_data *word
 
 bool orion_data_equal(const orion_data *a, const orion_data *b) {
   if (a == b) return true;
-  if (a->kind != ORION_DATA_BYTES || b->kind != ORION_DATA_BYTES || a->dtype != b->dtype || a->rows != b->rows ||
-      a->cols != b->cols) {
+  if (a->kind != ORION_DATA_BYTES || b->kind != ORION_DATA_BYTES || a->changes || b->changes || a->dtype != b->dtype ||
+      a->rows != b->rows || a->cols != b->cols) {
     return false;
   }
   size_t n;

@@ -36,6 +36,7 @@ typedef struct orion_data {
   size_t rows, cols;
   const void *bytes;                        // BYTES
   bool mapped;                              // BYTES: pages of a read-only file, which can be read again
+  bool changes;                             // BYTES: written to where they lie, so that what they are now says nothing
   uint64_t identity;                        // BYTES of a file that is known (orion_data_store_map): of file and place
   const struct orion_data *const *sources;  // all others; JOIN has n_sources
   size_t n_sources;
@@ -99,7 +100,7 @@ void orion_data_forget_rows(const orion_data *leaf, size_t row, size_t n);  // o
 // store (not thread-safe). Meant for small constants and for blob files. NULL when out of memory.
 const void *orion_data_bytes(orion_data_store *s, const orion_data *x);
 // A key for x's elements that is the same in another process: of the expression and its leaves, those of files by identity,
-// small others by content. false: some leaf has no identity.
+// small others by content. false: some leaf has no identity, or changes.
 typedef struct orion_data_key {
   uint64_t low, high;
 } orion_data_key;
@@ -107,6 +108,6 @@ bool orion_data_make_key(const orion_data *x, orion_data_key *out);
 static inline size_t orion_data_elements(const orion_data *x) { return x->rows * x->cols; }
 // Index of the first NaN or infinity among n packed elements; n if there is none. Cheap: for whole weights.
 size_t orion_find_nonfinite(orion_dtype d, const void *array, size_t n);
-bool orion_data_equal(const orion_data *a, const orion_data *b);  // same node, or equal small bytes leaves
+bool orion_data_equal(const orion_data *a, const orion_data *b);  // same node, or equal small bytes leaves that stay so
 
 #endif

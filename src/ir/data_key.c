@@ -21,7 +21,7 @@ static orion_data_key hash(const void *bytes, size_t n) {
 
 static bool leaf_content(const orion_data *x, orion_data_key *out) {
   size_t size;
-  if (!orion_dtype_bytes(x->dtype, orion_data_elements(x), &size) || size > MAX_CONTENT) return false;
+  if (x->changes || !orion_dtype_bytes(x->dtype, orion_data_elements(x), &size) || size > MAX_CONTENT) return false;
   *out = hash(x->bytes, size);
   return true;
 }

@@ -189,6 +189,11 @@ bool orion_cpu_is_lazy(const orion_cpu_build *b, orion_ref ref) {
          b->values[ref].lazy;
 }
 
+bool orion_cpu_taken_by_value(const orion_literal *l) {
+  size_t n, most = orion_dtype_is_float(l->type->dtype) ? 1 : ORION_MAX_RESULTS;  // the longest list that an op reads
+  return !orion_type_elements(l->type, &n) || n <= most;
+}
+
 orion_status orion_cpu_int(orion_cpu_build *b, const orion_op *op, const char *name, int64_t *out, orion_error *err) {
   if (orion_op_int(b->f, op, name, out)) return ORION_OK;
   return ORION_FAIL(err, ORION_UNSUPPORTED, "argument %s must be one constant integer", name);

@@ -77,6 +77,9 @@ orion_status orion_cpu_to_packed(orion_cpu_build *b, orion_cpu_view *v, orion_er
 bool orion_cpu_has(const orion_op *op, const char *name);
 bool orion_cpu_ref_constant(const orion_cpu_build *b, orion_ref ref);
 bool orion_cpu_is_lazy(const orion_cpu_build *b, orion_ref ref);  // a constant that waits to be seen
+// Whether a plan may depend on the numbers of the constant: axes, shapes, flags, single numbers. Of all others it holds the
+// place only, so that an update need not make a new plan.
+bool orion_cpu_taken_by_value(const orion_literal *l);
 // Axes of a constant argument, made positive; `all` when it is absent.
 orion_status orion_cpu_axes(orion_cpu_build *b, const orion_op *op, const char *name, int rank, bool *out_marked,
                             orion_error *err);

@@ -197,12 +197,6 @@ static orion_status new_plan(orion_cpu_device *d, orion_cpu_executable *e, orion
 
 // ---- updates --------------------------------------------------------------------------------------------------------
 
-// Whether a plan may hold the constant's value itself: axes, shapes, flags, single numbers (orion_ref_ints, _float).
-static bool taken_by_value(const orion_literal *l) {
-  size_t n;
-  return !orion_dtype_is_float(l->type->dtype) || !orion_type_elements(l->type, &n) || n <= 1;
-}
-
 static bool has_other_user(const orion_function *f, orion_op_id op, const orion_data *data) {
   ORION_EACH_OP(f, id) {
     if (id == op || f->ops[id].code != ORION_OP_const) continue;
@@ -212,12 +206,16 @@ static bool has_other_user(const orion_function *f, orion_op_id op, const orion_
   return false;
 }
 
+static bool packed_from(const orion_cpu_weight_key *key, const orion_data *data) {
+  return key->data == data || key->scales == data;
+}
+
 // Steps that run once do so again if they read this constant.
 static orion_status repeat_constants(orion_cpu_device *d, orion_cpu_plan *p, const orion_data *data, orion_error *err) {
   for (size_t i = 0; i < p->n_steps; i++) {
     for (uint32_t k = 0; p->steps[i].constant && k < p->steps[i].n_in; k++) {
       const orion_cpu_buffer *b = &p->buffers[p->steps[i].in[k].buffer];
-      if (b->space == ORION_CPU_CONSTANT && (p->keys[b->weight].data == data || p->keys[b->weight].scales == data)) {
+      if (b->space == ORION_CPU_CONSTANT && packed_from(&p->keys[b->weight], data)) {
         return orion_cpu_plan_constants(d, p, err);
       }
     }
@@ -225,33 +223,52 @@ static orion_status repeat_constants(orion_cpu_device *d, orion_cpu_plan *p, con
   return ORION_OK;
 }
 
-// The plan as it is, with the weights packed from `fresh` in the place of those from `old`. Nothing has changed when it
-// fails before the first of them.
-static orion_status exchange(orion_cpu_device *d, orion_cpu_plan *p, const orion_data *old, const orion_data *fresh,
-                             orion_error *err) {
-  orion_cpu_weight **own = orion_alloc_zero(p->allocator, p->n_weights + 1, sizeof *own);
-  if (!own) return ORION_OOM(err, "update");
-  orion_status status = ORION_OK;
-  for (size_t i = 0; status == ORION_OK && i < p->n_weights; i++) {
-    if (p->keys[i].data != old) continue;
-    orion_cpu_weight_key key = p->keys[i];
-    key.data = fresh;
-    status = orion_cpu_weight_acquire(&d->weights, &key, &own[i], err);
-    if (status != ORION_OK) own[i] = NULL;
-  }
+static orion_cpu_weight_key with_data(orion_cpu_weight_key key, const orion_data *old, const orion_data *fresh) {
+  if (key.data == old) key.data = fresh;
+  if (key.scales == old) key.scales = fresh;
+  return key;
+}
+
+// The plan's weights and those of `other` (NULL: none) change places.
+static void swap_weights(orion_cpu_plan *p, orion_cpu_weight **other) {
   for (size_t i = 0; i < p->n_weights; i++) {
-    if (!own[i]) continue;
-    orion_cpu_weight_release(&d->weights, status == ORION_OK ? p->weights[i] : own[i]);
-    if (status != ORION_OK) continue;
-    p->weights[i] = own[i];
-    p->keys[i].data = fresh;
+    orion_cpu_weight *mine = p->weights[i];
+    if (!other[i]) continue;
+    p->weights[i] = other[i];
+    p->keys[i] = other[i]->key;
+    other[i] = mine;
   }
-  for (size_t i = 0; status == ORION_OK && i < p->n_buffers; i++) {
+  for (size_t i = 0; i < p->n_buffers; i++) {
     const orion_cpu_buffer *b = &p->buffers[i];
     if (b->space == ORION_CPU_CONSTANT) p->base[i] = p->weights[b->weight]->memory;
   }
-  orion_free(p->allocator, own, p->n_weights + 1, sizeof *own);
-  return status == ORION_OK ? repeat_constants(d, p, fresh, err) : status;
+}
+
+// The plan as it is, with the weights packed from `fresh` in the place of those from `old`. Nothing has changed when it
+// fails.
+static orion_status exchange(orion_cpu_device *d, orion_cpu_plan *p, const orion_data *old, const orion_data *fresh,
+                             orion_error *err) {
+  orion_cpu_weight **other = orion_alloc_zero(p->allocator, p->n_weights + 1, sizeof *other);
+  if (!other) return ORION_OOM(err, "update");
+  orion_status status = ORION_OK;
+  for (size_t i = 0; status == ORION_OK && i < p->n_weights; i++) {
+    if (!packed_from(&p->keys[i], old)) continue;
+    orion_cpu_weight_key key = with_data(p->keys[i], old, fresh);
+    status = orion_cpu_weight_acquire(&d->weights, &key, &other[i], err);
+    if (status != ORION_OK) other[i] = NULL;
+  }
+  if (status == ORION_OK) {
+    swap_weights(p, other);
+    status = repeat_constants(d, p, fresh, err);
+    if (status != ORION_OK) {
+      orion_error ignored;
+      swap_weights(p, other);
+      repeat_constants(d, p, old, &ignored);  // these ran before
+    }
+  }
+  for (size_t i = 0; i < p->n_weights; i++) orion_cpu_weight_release(&d->weights, other[i]);
+  orion_free(p->allocator, other, p->n_weights + 1, sizeof *other);
+  return status;
 }
 
 // The first update of a constant gives the executable bytes of its own for it, and a new plan where the old one may have
@@ -274,6 +291,7 @@ static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const 
                          .rows = old->data->rows,
                          .cols = old->data->cols,
                          .bytes = copy,
+                         .changes = true,
                          .origin = old->data->origin};
   e->overrides = o;
   orion_attr *val = NULL;
@@ -284,7 +302,7 @@ static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const 
   const orion_literal *fresh = orion_literal_data(e->program, old->type, &o->data);
   orion_status status = fresh && val ? ORION_OK : ORION_OOM(err, "update");
   if (status == ORION_OK) {
-    bool keep = !taken_by_value(old) && !has_other_user(e->f, op, old->data);
+    bool keep = !orion_cpu_taken_by_value(old) && !has_other_user(e->f, op, old->data);
     val->value = fresh;
     status = keep ? exchange(d, &e->plan, old->data, &o->data, err) : new_plan(d, e, err);
   }
@@ -313,7 +331,7 @@ static orion_status cpu_update(orion_executable *base, const char *value, const 
     if (o->op != op) continue;
     memcpy((void *)(uintptr_t)o->data.bytes, bytes, n);
     ORION_TRY(orion_cpu_weights_refresh(&d->weights, &o->data, err));
-    return taken_by_value(old) ? new_plan(d, e, err) : repeat_constants(d, &e->plan, &o->data, err);
+    return orion_cpu_taken_by_value(old) ? new_plan(d, e, err) : repeat_constants(d, &e->plan, &o->data, err);
   }
   return new_override(e, op, old, bytes, n, err);
 }

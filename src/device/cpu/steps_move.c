@@ -356,11 +356,13 @@ orion_status orion_cpu_emit_split(orion_cpu_build *b, const orion_op *op, orion_
 
 // ---- joining --------------------------------------------------------------------------------------------------------
 
-// Equal elements for certain: the same value, or constants of equal contents.
+// Equal elements for certain, and after updates too: the same value or constant, or lists that no update changes within
+// a plan.
 static bool same_ref(const orion_cpu_build *b, orion_ref x, orion_ref y) {
   if (x == y) return true;
   const orion_literal *l = orion_ref_literal(b->f, x), *m = orion_ref_literal(b->f, y);
-  return l && m && l->data && m->data && orion_type_equal(l->type, m->type) && orion_data_equal(l->data, m->data);
+  if (!l || !m || !l->data || !m->data || !orion_type_equal(l->type, m->type)) return false;
+  return l->data == m->data || (orion_cpu_taken_by_value(l) && orion_data_equal(l->data, m->data));
 }
 
 // Every layer of a model may join the same attention mask for itself; one is enough.

@@ -261,7 +261,7 @@ static orion_status fill(orion_cpu_weights *w, orion_cpu_weight *e, orion_error 
 
 // ---- the cache on disk ----
 
-// Weights that files hold, in a form that costs something to make. What updates changed is memory of ours, and has no key.
+// Weights in a form that costs something to make. What updates change has no key: it is packed again where it lies.
 static bool cacheable(const orion_cpu_weights *w, const orion_cpu_weight *e, orion_data_key *out) {
   const orion_cpu_weight_key *key = &e->key;
   if (!w->cache || e->borrowed || key->format == ORION_CPU_PLAIN || e->bytes < ORION_WEIGHT_CACHE_LEAST) return false;

@@ -122,6 +122,10 @@ enum { PACK_COLS = 64 };
 static void pack_panel(void *panel, orion_kernel_type type, const void *src, orion_kernel_type src_type,
                        size_t src_row, size_t src_col, size_t j0, size_t j1, size_t c0, size_t c1, bool last) {
   size_t filled = last ? 16 : j1;  // the last row takes the zero rows with it
+  if (type == ORION_KERNEL_F32 && j0 == 0 && filled == 16) {  // a whole panel, in the type of its block
+    widen_panel((float *)panel + c0 * 16, src_type, src, src_row, src_col, j1, c1 - c0);
+    return;
+  }
   float block[PACK_COLS * 16];
   for (size_t c = c0; c < c1; c += PACK_COLS) {
     size_t n = c1 - c < PACK_COLS ? c1 - c : PACK_COLS;

@@ -33,7 +33,7 @@ typedef struct session {
   const cli_args *args;
   const char *device;
   const orion_target *family;
-  bool simulated, here;
+  bool simulated, here, keeps_time;
   json_t *rows;                 // answers so far
 } session;
 
@@ -166,7 +166,7 @@ static orion_status ask_apart(const session *s, orion_rule_id id, json_t **out, 
     *out = row_json(&x);
   }
   json_decref(object);
-  if (id == ORION_RULE_C15 && row && json_is_null(json_object_get(row, "agrees"))) {  // this is what it asks
+  if (id == ORION_RULE_C15 && s->keeps_time && row && json_is_null(json_object_get(row, "agrees"))) {  // this is what it asks
     x.verdict = seconds * 1e3 <= 2 * s->family->restart_ms ? ORION_VERDICT_AGREES : ORION_VERDICT_DISAGREES;
     x.limit = "restart_ms";
     x.value = seconds * 1e3;
@@ -311,7 +311,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   session s = {.args = a, .device = cli_text(a, "device", "ane"), .here = cli_flag(a, "here")};
   s.simulated = strncmp(s.device, "sim", 3) == 0;
   ORION_TRY(check_only(a, err));
-  s.family = orion_probe_family(s.device, err);
+  s.family = orion_probe_family(s.device, &s.keeps_time, err);
   if (!s.family) return err->code;
   s.rows = json_array();
   orion_status status = read_resume(&s, err);

@@ -61,6 +61,10 @@ typedef struct orion_raw_vtable {
   // Compiles and loads. *out is NULL where it was refused. answer->seconds: the compile alone.
   orion_status (*compile)(orion_device *d, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
                           orion_error *err);
+  // Loads once more what this process holds compiled of `p`, without compiling. NULL: compile it, which the device finds
+  // done (C41).
+  orion_status (*load)(orion_device *d, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
+                       orion_error *err);
   orion_status (*run)(orion_raw *r, const orion_raw_request *q, orion_answer *answer, orion_error *err);
   // The quickest of `times` runs, in answer->seconds, without outputs being of interest: the simulator reckons and runs
   // nothing. NULL: run it, and look at the times.
@@ -73,6 +77,8 @@ typedef struct orion_raw_vtable {
   void (*release)(orion_raw *r, bool unload);
   // Seconds until a new process has this device open; NULL: measure it by starting one.
   orion_status (*restart)(orion_device *d, double *out_seconds, orion_error *err);
+  // Whether its seconds are an engine's, or told by a model of one; NULL: yes. Of a stand-in they are the host's.
+  bool (*keeps_time)(const orion_device *d);
 } orion_raw_vtable;
 
 #endif

@@ -31,7 +31,8 @@ bool orion_probe_is_destructive(orion_rule_id rule);
 // the device says of itself; NULL: as it says.
 orion_status orion_probe(const char *device, int threads, orion_rule_id rule, const orion_target *family,
                          orion_probe_result *out, orion_error *err);
-// The family that a device says it has, as a target; NULL: none of ours.
-const orion_target *orion_probe_family(const char *device, orion_error *err);
+// The family that a device says it has, as a target; NULL: none of ours. Without *out_keeps_time its times are not an
+// engine's (device/raw.h), and probes of time stay open.
+const orion_target *orion_probe_family(const char *device, bool *out_keeps_time, orion_error *err);
 
 #endif

@@ -99,11 +99,11 @@ static bool ask_conv(prober *p, const long good[3], const long bad[3], const cha
 }
 
 static bool conv_in(prober *p) {
-  return ask_conv(p, (long[]){64, (long)p->t->max_conv_in, 1}, (long[]){64, 32000, 1}, "input channels", 1);
+  return ask_conv(p, (long[]){8, (long)p->t->max_conv_in, 1}, (long[]){8, 32000, 1}, "input channels", 1);
 }
 
 static bool conv_out(prober *p) {
-  return ask_conv(p, (long[]){(long)p->t->max_conv_out, 64, 1}, (long[]){65536, 64, 1}, "output channels", 0);
+  return ask_conv(p, (long[]){(long)p->t->max_conv_out, 8, 1}, (long[]){65536, 8, 1}, "output channels", 0);
 }
 
 static bool kernel_width(prober *p) {

@@ -58,6 +58,26 @@ static bool output_sizes(prober *p) {
   return right;
 }
 
+// 1 + 2, of one size.
+static bool add_two(prober *p, bool *out_ran, orion_answer *answer) {
+  static const char text[] = FUNCTION(X " a, " X " b", OP(X, "y", "add(x = a, y = b)"), "y");
+  request q = {0};
+  bool ran = add_in(p, &q, X_BYTES, 1) && add_in(p, &q, X_BYTES, 2) && add_out(p, &q, X_BYTES) && run_text(p, text, NULL, 0, &q, answer);
+  bool right = ran && probe_word(&q.out[0], 0) == 3;
+  free_request(&q);
+  *out_ran = ran;
+  return right;
+}
+
+// Whether something of several inputs was refused because there were several (C35); leaves the matter unclear then.
+static bool are_two_refused(prober *p) {
+  orion_answer answer = {.rule = ORION_RULES};
+  bool ran;
+  add_two(p, &ran, &answer);
+  if (!ran && !p->unclear) probe_note(p, "two inputs of one size are refused too: %.160s", answer.text);
+  return !ran;
+}
+
 static bool input_sizes(prober *p) {
   static const char text[] = FUNCTION(X " a, " TYPE("1, 1, 1, 32") " b", OP(X, "y", "add(x = a, y = b)"), "y");
   request q = {0};
@@ -66,8 +86,8 @@ static bool input_sizes(prober *p) {
   see_answer(p, "inputs of 4,096 and 64 bytes", ran, &answer);
   bool right = ran && probe_word(&q.out[0], X_ELEMENTS - 1) == 7;
   if (ran && !right) probe_see(p, "wrong results");
-  if (!ran) probe_is_refusal(p, &answer);
   free_request(&q);
+  if (!ran && probe_is_refusal(p, &answer)) are_two_refused(p);
   return right;
 }
 
@@ -191,14 +211,10 @@ static bool input_order(prober *p) {
 // ---- how many ----
 
 static bool several_inputs(prober *p) {
-  static const char text[] = FUNCTION(X " a, " X " b", OP(X, "y", "add(x = a, y = b)"), "y");
-  request q = {0};
   orion_answer answer = {.rule = ORION_RULES};
-  bool ran = add_in(p, &q, X_BYTES, 1) && add_in(p, &q, X_BYTES, 2) && add_out(p, &q, X_BYTES) && run_text(p, text, NULL, 0, &q, &answer);
+  bool ran, right = add_two(p, &ran, &answer);
   see_answer(p, "two inputs of one size", ran, &answer);
   if (!ran) probe_is_refusal(p, &answer);
-  bool right = ran && probe_word(&q.out[0], 0) == 3;
-  free_request(&q);
   return right;
 }
 
@@ -229,7 +245,7 @@ static bool surfaces(prober *p) {
   orion_answer answer = {.rule = ORION_RULES};
   int most = p->t->max_inputs < MOST - 1 ? p->t->max_inputs : MOST - 1;
   bool good = run_many(p, most, &answer);
-  if (!good) probe_is_refusal(p, &answer);
+  if (!good && probe_is_refusal(p, &answer)) are_two_refused(p);
   bool unclear = p->unclear, bad = run_many(p, most + 1, &answer);
   p->unclear = unclear;  // refused is refused, be it by the compiler
   if (!unclear) p->out->note[0] = 0;
@@ -297,7 +313,9 @@ static bool runtime_conv(prober *p) {
   if (ran) probe_see(p, "%g (32 is right)", (double)y);
   char words[80];
   if (!ran) probe_see(p, "%s", probe_answer_text(&answer, words, sizeof words));
-  if (!ran) probe_is_refusal(p, &answer);
+  if (!ran && probe_is_refusal(p, &answer) && answer.symptom == ORION_SYMPTOM_RUN) {
+    probe_note(p, "compiles and does not run: %.180s", answer.text);  // two inputs, of two sizes: C35 or C18 may be why
+  }
   free_request(&q);
   return ran && y == 32;
 }

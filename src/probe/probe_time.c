@@ -132,12 +132,27 @@ static bool compile_time(prober *p) {
   return large.seconds > 2 * small.seconds && large.seconds < 1;
 }
 
+static bool restart_cost(prober *p) {
+  double seconds;
+  if (!p->raw->restart) {
+    probe_note(p, "this device cannot tell; orion probe measures it by the processes that it starts");
+    return false;
+  }
+  if (p->raw->restart(p->d, &seconds, p->err) != ORION_OK) {
+    probe_note(p, "%.200s", p->err->message);
+    return false;
+  }
+  probe_see(p, "%.0f ms", seconds * 1e3);
+  probe_measure(p, "restart_ms", seconds * 1e3);
+  return seconds * 1e3 <= 2 * p->t->restart_ms;
+}
+
 const probe_row *probe_time_rows(size_t *out_n) {
   static const probe_row rows[] = {
-      {ORION_RULE_C17, conv_for_matmul, false}, {ORION_RULE_C28, working_set, false},
-      {ORION_RULE_C29, dispatch, false},        {ORION_RULE_C33, compile_time, false},
-      {ORION_RULE_L19, wide_contraction, false}, {ORION_RULE_X04, peak, false},
-      {ORION_RULE_X07, bandwidth, false},
+      {ORION_RULE_C15, restart_cost, false},    {ORION_RULE_C17, conv_for_matmul, false},
+      {ORION_RULE_C28, working_set, false},     {ORION_RULE_C29, dispatch, false},
+      {ORION_RULE_C33, compile_time, false},    {ORION_RULE_L19, wide_contraction, false},
+      {ORION_RULE_X04, peak, false},            {ORION_RULE_X07, bandwidth, false},
   };
   *out_n = sizeof rows / sizeof *rows;
   return rows;

@@ -96,6 +96,16 @@ orion_raw *probe_compile(prober *p, const char *text, const orion_raw_file *file
   return r;
 }
 
+orion_raw *probe_load(prober *p, const char *text, orion_answer *answer) {
+  if (!p->raw->load) return probe_compile(p, text, NULL, 0, 0, answer);
+  *answer = (orion_answer){.rule = ORION_RULES};
+  if (probe_failed(p)) return NULL;
+  orion_raw_program program = {.text = text, .n_text = strlen(text)};
+  orion_raw *r = NULL;
+  fail(p, p->raw->load(p->d, &program, &r, answer, p->err));
+  return r;
+}
+
 void probe_release(prober *p, orion_raw *r) {
   if (r) p->raw->release(r, true);
 }
@@ -137,7 +147,7 @@ bool probe_surface_make(prober *p, size_t bytes, float fill, probe_surface *out)
   if (probe_failed(p)) return false;
   out->words = orion_surface_lock(out->s);
   out->n = bytes / 2;
-  for (size_t i = 0; i < out->n; i++) probe_set(out, i, fill);
+  for (size_t i = 0; i < out->n && fill != 0; i++) probe_set(out, i, fill);  // zeroed when made
   orion_surface_unlock(out->s);
   return true;
 }

@@ -12,6 +12,7 @@ typedef struct prober {
   const orion_raw_vtable *raw;
   const orion_target *t;
   orion_rule_id rule;
+  bool keeps_time;        // its seconds mean something
   bool names_rules;       // the device knows which rule it refuses by (the simulator): another one is no answer
   orion_arena arena;      // texts, files
   orion_probe_result *out;
@@ -33,7 +34,8 @@ const probe_row *probe_compile_rows(size_t *out_n);   // programs that compile, 
 const probe_row *probe_request_rows(size_t *out_n);   // surfaces
 const probe_row *probe_number_rows(size_t *out_n);    // arithmetic
 const probe_row *probe_process_rows(size_t *out_n);   // budgets, reloads, identities
-const probe_row *probe_time_rows(size_t *out_n);
+const probe_row *probe_swap_rows(size_t *out_n);      // adapters
+const probe_row *probe_time_rows(size_t *out_n);      // of devices that keep time
 
 // ---- programs as text ----
 
@@ -73,6 +75,8 @@ size_t probe_pitch(size_t elements);
 // Compiles and loads; NULL: refused (or failed), see the answer.
 orion_raw *probe_compile(prober *p, const char *text, const orion_raw_file *files, size_t n, unsigned mistakes,
                          orion_answer *answer);
+// Loads once more what is compiled and held of a program without weights.
+orion_raw *probe_load(prober *p, const char *text, orion_answer *answer);
 void probe_release(prober *p, orion_raw *r);
 // Whether it compiles; a refusal under another rule's name leaves the matter unclear.
 bool probe_compiles(prober *p, const char *text, const orion_raw_file *files, size_t n);

@@ -129,6 +129,15 @@ def check_strategies():
         expect(got == want, f"{update}: {got}, the sim says {want}")
 
 
+def check_probe():
+    """Each question in a process of its own: one dies, as it should; what only an engine's clock can answer stays open."""
+    want = {"C01": True, "C09": True, "C15": None, "X04": None, "X19": True}
+    only = [word for rule in want for word in ("--only", rule)]
+    rows = json.loads(run("probe", "--device", ANE, "--json", "--destructive", *only))["rows"]
+    expect({row["rule"]: row["agrees"] for row in rows} == want, json.dumps(rows))
+    expect("not measurable" in rows[3]["note"], json.dumps(rows[3]))
+
+
 def check_restart():
     log = suite.path("lives")
     done = subprocess.run([RESTARTS, log], env={**os.environ, "ORION_ANE_FRAMEWORK": STAND_IN}, capture_output=True, text=True, check=False)
@@ -144,5 +153,6 @@ suite.case("models of other people's weights too", check_shared)
 suite.case("auto takes the engine where one answers", check_auto)
 suite.case("twenty steps of training have the losses of the sim", check_train)
 suite.case("weights by each strategy", check_strategies)
+suite.case("probes in processes of their own", check_probe)
 suite.case("a process out of compiles starts anew and goes on", check_restart)
 sys.exit(suite.run())

@@ -2,7 +2,12 @@
 #include "base/file.h"
 #include "standin.h"
 
-typedef struct descriptor { object head; data *text; dictionary *weights; } descriptor;
+typedef struct descriptor {
+  object head;
+  object *given;       // what `text` lies in
+  data *text;
+  dictionary *weights;
+} descriptor;
 
 typedef struct model {
   object head;
@@ -22,18 +27,28 @@ extern class _ANEInMemoryModelDescriptor, _ANEInMemoryModel, _ANERequest, _ANEIO
 
 static void destroy_descriptor(object *o) {
   object_release(&((descriptor *)o)->text->head);
+  object_release(((descriptor *)o)->given);
   object_release(&((descriptor *)o)->weights->head);
 }
 
+static data *bytes_of(const string *s) {
+  data *d = (data *)object_new(&class_data, sizeof *d);
+  d->bytes = s->text;
+  d->n = strlen(s->text);
+  return d;
+}
+
 static object *descriptor_with_text(object *self, selector *sel, data *text, dictionary *weights, object *plist) {
-  if (!object_is(&text->head, &class_data)) {
+  bool as_string = object_is(&text->head, &class_string) && rule_off("C09");
+  if (!as_string && !object_is(&text->head, &class_data)) {
     fprintf(stderr, "stand-in: the text is no NSData\n");
     abort();
   }
-  if (!weights) return NULL;
+  if (!weights && !rule_off("C11")) return NULL;
   descriptor *d = (descriptor *)object_new(&_ANEInMemoryModelDescriptor, sizeof *d);
-  d->text = (data *)object_retain(&text->head);
-  d->weights = (dictionary *)object_retain(&weights->head);
+  d->given = object_retain(&text->head);
+  d->text = as_string ? bytes_of((const string *)text) : (data *)object_retain(&text->head);
+  d->weights = weights ? (dictionary *)object_retain(&weights->head) : dictionary_new();
   return object_autorelease(&d->head);
 }
 
@@ -41,7 +56,7 @@ static object *descriptor_with_text(object *self, selector *sel, data *text, dic
 
 static void destroy_model(object *o) {
   model *m = (model *)o;
-  if (m->loaded) engine_unload(m->loaded);  // a leak of the caller's on the real system
+  if (m->loaded) engine_drop(m->loaded);
   object_release(&m->about->head);
   object_release(m->attributes ? &m->attributes->head : NULL);
 }
@@ -72,8 +87,16 @@ static bool files_present(const model *m) {
   return true;
 }
 
+// A system that makes the directory by itself (of programs without weights).
+static void write_text(const model *m) {
+  char path[PATH + 300];
+  snprintf(path, sizeof path, "%s/model.mil", m->dir);
+  if (orion_dir_make(m->dir, NULL) == ORION_OK) orion_file_write(NULL, path, m->about->text->bytes, m->about->text->n, NULL);
+}
+
 static bool compile(object *self, selector *sel, unsigned qos, dictionary *options, error **out) {
   model *m = (model *)self;
+  if (rule_off("C25")) write_text(m);
   if (!files_present(m)) {
     counts[COUNT_COMPILES]++;
     fail(out, error_new("com.apple.appleneuralengine.compiler", 1, "_ANECompiler : ANECCompile() FAILED: err=()"));

@@ -10,7 +10,8 @@
 #include "base/file.h"
 #include "device/layout.h"
 #include "ir/ir.h"
-#include "standin.h"
+#include "source.h"
+#include "target/target.h"
 
 #define ANE_DOMAIN "com.apple.appleneuralengine"
 #define COMPILER_DOMAIN "com.apple.appleneuralengine.compiler"
@@ -82,9 +83,9 @@ static const char *family(void) {
   return name;
 }
 
-// One sim for all programs; made anew when the world has another chip.
+// One sim for all programs; made anew when the world has another chip or other rules.
 static orion_device *sim;
-static char sim_family[32];
+static char sim_spec[320];
 
 static void close_sim(void) __attribute__((destructor));
 static void close_sim(void) {
@@ -93,12 +94,14 @@ static void close_sim(void) {
 }
 
 static orion_device *the_sim(void) {
-  if (sim && strcmp(sim_family, family()) != 0 && !counts[COUNT_LOADED]) close_sim();
-  if (sim) return sim;
   // Its rules as on the engine, silent where that is silent; budgets are counted here.
-  char spec[96];
-  snprintf(sim_family, sizeof sim_family, "%s", family());
-  snprintf(spec, sizeof spec, "sim:%s%s", sim_family, *sim_family == 'm' ? ",mode=faithful,off=C05+C40" : "");
+  char spec[sizeof sim_spec];
+  const char *off = world("off");
+  snprintf(spec, sizeof spec, "sim:%s", family());
+  if (*family() == 'm') snprintf(spec, sizeof spec, "sim:%s,mode=faithful,off=C05+C40%s%s", family(), *off ? "+" : "", off);
+  if (sim && strcmp(sim_spec, spec) != 0 && !counts[COUNT_LOADED]) close_sim();
+  if (sim) return sim;
+  snprintf(sim_spec, sizeof sim_spec, "%s", spec);
   return orion_device_open(spec, 1, NULL, &sim, NULL) == ORION_OK ? sim : NULL;
 }
 
@@ -125,8 +128,8 @@ static int by_size(const void *a, const void *b) {
   return x->bytes != y->bytes ? (x->bytes < y->bytes ? -1 : 1) : by_name(a, b);
 }
 
-static void order_ports(port *ports, size_t n) {
-  if (world_is("order", "sorted")) qsort(ports, n, sizeof *ports, by_name);
+static void order_ports(port *ports, size_t n, bool input) {
+  if (world_is("order", "sorted") && !rule_off(input ? "C19" : "C03")) qsort(ports, n, sizeof *ports, by_name);
   if (world_is("order", "size")) qsort(ports, n, sizeof *ports, by_size);
 }
 
@@ -137,17 +140,17 @@ static size_t packed_row(const orion_layout *l) {
 static void add_port(port *list, size_t *n, const orion_io *io, size_t row_align) {
   port *p = &list[(*n)++];
   const orion_layout *l = &io->layout;
-  size_t align = row_align ? row_align : (size_t)world_number("rows"), packed = packed_row(l);
+  size_t align = row_align ? row_align : rule_off("S01") ? 1 : (size_t)world_number("rows"), packed = packed_row(l);
   p->io = io;
   snprintf(p->name, sizeof p->name, "%s", io->name);
   p->row_bytes = (packed + align - 1) / align * align;
   p->bytes = orion_layout_rows(l) * p->row_bytes;
 }
 
-static bool open_procedure(program *p, procedure *f, const char *name, size_t row_align, orion_error *err) {
-  snprintf(f->name, sizeof f->name, "%s", name);
-  orion_compile_options options = {.function = name};
-  if (orion_device_compile(the_sim(), p->mil, &options, &f->executable, err) != ORION_OK) return false;
+// The program was checked when it was read; what a switched-off rule took back must not be checked again.
+static bool open_procedure(procedure *f, orion_function *of, program *p, size_t row_align, orion_error *err) {
+  snprintf(f->name, sizeof f->name, "%s", of->name);
+  if (sim->vtable->compile(sim, p->mil, of, &f->executable, err) != ORION_OK) return false;
   if (orion_bindings_create(f->executable, &f->bindings, err) != ORION_OK) return false;
   size_t n;
   const orion_io *ios = orion_executable_ios(f->executable, &n);
@@ -160,17 +163,16 @@ static bool open_procedure(program *p, procedure *f, const char *name, size_t ro
     if (ios[i].direction == ORION_INPUT) add_port(f->inputs, &f->n_inputs, &ios[i], row_align);
     if (ios[i].direction == ORION_OUTPUT) add_port(f->outputs, &f->n_outputs, &ios[i], row_align);
   }
-  order_ports(f->inputs, f->n_inputs);
-  order_ports(f->outputs, f->n_outputs);
+  order_ports(f->inputs, f->n_inputs, true);
+  order_ports(f->outputs, f->n_outputs, false);
   return true;
 }
 
-static program *open_program(const char *dir, size_t row_align, orion_error *err) {
-  char path[PATH + 64];
-  snprintf(path, sizeof path, "%s/model.mil", dir);
+static program *open_program(const char *dir, size_t row_align, orion_answer *answer) {
   program *p = calloc(1, sizeof *p);
-  *err = (orion_error){0};
-  bool ok = orion_mil_open(NULL, path, NULL, &p->mil, err) == ORION_OK;
+  orion_error err;
+  p->mil = source_open(the_sim(), dir, answer);
+  bool ok = p->mil != NULL;
   if (ok) {
     p->n = p->mil->n_functions;
     p->procedures = calloc(p->n + 1, sizeof *p->procedures);
@@ -178,7 +180,8 @@ static program *open_program(const char *dir, size_t row_align, orion_error *err
   size_t inputs = 0, outputs = 0;
   for (size_t i = 0; ok && i < p->n; i++) {
     procedure *f = &p->procedures[i];
-    ok = open_procedure(p, f, p->mil->functions[i]->name, row_align, err);
+    ok = open_procedure(f, p->mil->functions[i], p, row_align, &err);
+    if (!ok) *answer = (orion_answer){.symptom = ORION_SYMPTOM_COMPILE, .rule = ORION_RULE_C05};
     f->first_input = inputs;
     f->first_output = outputs;
     inputs += f->n_inputs;
@@ -193,19 +196,19 @@ static program *open_program(const char *dir, size_t row_align, orion_error *err
 
 bool engine_compile(const char *dir, const char *id, error **out) {
   // Beyond the budget every compile fails, and does not say why.
-  if (++counts[COUNT_COMPILES] > world_number("compiles")) {
+  if (++counts[COUNT_COMPILES] > world_number("compiles") && !rule_off("C05")) {
     fail(out, error_new(COMPILER_DOMAIN, 1, "_ANECompiler : ANECCompile() FAILED"));
     return false;
   }
-  char path[PATH + 64], copy[PATH];
-  snprintf(path, sizeof path, "%s/model.mil", dir);
-  orion_error err;
-  program *p = orion_file_exists(path) ? open_program(dir, 0, &err) : NULL;
+  char copy[PATH];
+  orion_answer answer;
+  program *p = open_program(dir, 0, &answer);
   daemon_dir(copy, id);
-  bool ok = p && leave_results(dir) && copy_program(dir, copy);
+  bool taken = p || answer.symptom == ORION_SYMPTOM_LOAD;
+  bool ok = taken && leave_results(dir) && copy_program(dir, copy);
   if (p) close_program(p);
   if (ok) return true;
-  bool text = !p && orion_file_exists(path) && err.code != ORION_REFUSED;
+  bool text = !taken && answer.rule == ORION_RULES;
   fail(out, error_new(COMPILER_DOMAIN, 1, text ? "_ANECompiler : InvalidMILProgram" : "_ANECompiler : ANECCompile() FAILED: err=()"));
   return false;
 }
@@ -218,8 +221,12 @@ static bool source_of(const char *dir, const char *id, char *out) {
   snprintf(a, sizeof a, "%s/net.plist", dir);
   snprintf(b, sizeof b, "%s/data", dir);
   if (!orion_file_exists(a) || !orion_file_exists(b) || !orion_dir_exists(out)) return false;
-  if (world_is("reload", "files")) snprintf(out, PATH, "%s", dir);
+  if (world_is("reload", "files") || rule_off("C07")) snprintf(out, PATH, "%s", dir);
   return !world_is("reload", "data") || !only_blob(out, blob) || copy_file(b, blob, "wb");
+}
+
+static bool free_slots(void) {
+  return rule_off("C40") || counts[COUNT_LOADED] + counts[COUNT_LEAKED] < world_number("slots");
 }
 
 program *engine_load(const char *dir, const char *id, size_t row_align, error **out) {
@@ -233,26 +240,33 @@ program *engine_load(const char *dir, const char *id, size_t row_align, error **
     fail(out, error_new(ANE_DOMAIN, 6, what, 0x9));
     return NULL;
   }
-  if (counts[COUNT_LOADED] >= world_number("slots")) {
+  if (!free_slots()) {
     fail(out, error_new(ANE_DOMAIN, 6, what, 0x50004));
     return NULL;
   }
-  orion_error err;
-  program *p = source_of(dir, id, source) ? open_program(source, row_align, &err) : NULL;
+  orion_answer answer = {0};
+  program *p = source_of(dir, id, source) ? open_program(source, row_align, &answer) : NULL;
   if (p) counts[COUNT_LOADED]++;
-  if (!p) fail(out, error_new(ANE_DOMAIN, 6, "GetANEFModel: must re-compile"));
+  if (!p && answer.symptom == ORION_SYMPTOM_LOAD) {
+    fail(out, error_new(ANE_DOMAIN, 6, what, answer.status));
+  } else if (!p) fail(out, error_new(ANE_DOMAIN, 6, "GetANEFModel: must re-compile"));
   return p;
 }
 
 program *engine_open(const char *dir, size_t row_align, bool *out_slots, bool *out_refused) {
-  orion_error err;
+  orion_answer answer;
   *out_refused = false;
-  *out_slots = counts[COUNT_LOADED] < world_number("slots");
+  *out_slots = free_slots();
   if (!*out_slots) return NULL;
-  program *p = open_program(dir, row_align, &err);
-  *out_refused = !p && err.code == ORION_REFUSED;
+  program *p = open_program(dir, row_align, &answer);
+  *out_refused = !p && answer.rule != ORION_RULES;
   if (p) counts[COUNT_LOADED]++;
   return p;
+}
+
+void engine_drop(program *p) {
+  if (!rule_off("C27")) counts[COUNT_LEAKED]++;
+  engine_unload(p);
 }
 
 void engine_unload(program *p) {
@@ -266,39 +280,53 @@ static orion_surface *surface_of(procedure *f, const port *p) {
   return f->surfaces[p->io - ios];
 }
 
-// Rows between a surface of the caller's and one of the sim's.
-static void move_rows(procedure *f, const port *p, char *memory, bool in) {
+// Rows between a surface of the caller's and one of the sim's: at the tensor's own stride, or (C20 off) spread over the
+// whole. What lies outside the caller's is not moved.
+static void move_rows(procedure *f, const port *p, char *memory, size_t bytes, bool in) {
   const orion_layout *l = &p->io->layout;
   orion_surface *s = surface_of(f, p);
   char *packed = orion_surface_lock(s);
-  for (size_t r = 0; r < orion_layout_rows(l); r++) {
-    char *theirs = memory + r * p->row_bytes, *ours = packed + r * l->row_bytes;
-    memcpy(in ? ours : theirs, in ? theirs : ours, packed_row(l));
+  size_t rows = orion_layout_rows(l), stride = rule_off("C20") && rows ? bytes / rows : p->row_bytes;
+  for (size_t r = 0; r < rows && r * stride < bytes; r++) {
+    char *theirs = memory + r * stride, *ours = packed + r * l->row_bytes;
+    size_t n = packed_row(l), left = bytes - r * stride;
+    memcpy(in ? ours : theirs, in ? theirs : ours, n < left ? n : left);
   }
   orion_surface_unlock(s);
 }
 
-static bool sizes_fit(const port *ports, size_t n, const size_t *bytes) {
+// `same`: all must be of one size.
+static bool sizes_fit(const port *ports, size_t n, const size_t *bytes, bool same) {
   for (size_t i = 0; i < n; i++) {
-    if (bytes[i] < ports[i].bytes || bytes[i] < (size_t)world_number("surface")) return false;
-    if (world_is("uniform", "on") && bytes[i] != bytes[0]) return false;
+    if (bytes[i] < ports[i].bytes && !rule_off("C04")) return false;
+    if (bytes[i] < (size_t)world_number("surface") || (same && bytes[i] != bytes[0])) return false;
   }
   return true;
+}
+
+static bool takes_request(const procedure *f, const size_t *input_bytes, const size_t *output_bytes) {
+  bool uniform = world_is("uniform", "on");
+  const orion_target *t = orion_target_find(family());
+  if (t && t->ane && !rule_off("L09") && (f->n_inputs > (size_t)t->max_inputs || f->n_outputs > (size_t)t->max_outputs)) return false;
+  if (rule_off("C35") && f->n_inputs > 1) return false;
+  return sizes_fit(f->inputs, f->n_inputs, input_bytes, uniform || rule_off("C18")) &&
+         sizes_fit(f->outputs, f->n_outputs, output_bytes, uniform || rule_off("C02"));
 }
 
 int engine_run(program *p, size_t index, char *const *inputs, const size_t *input_bytes, char *const *outputs,
                const size_t *output_bytes) {
   procedure *f = &p->procedures[index];
-  if (!sizes_fit(f->inputs, f->n_inputs, input_bytes) || !sizes_fit(f->outputs, f->n_outputs, output_bytes)) return 0x1d;
-  for (size_t i = 0; i < f->n_inputs; i++) move_rows(f, &f->inputs[i], inputs[i], true);
+  if (!takes_request(f, input_bytes, output_bytes)) return 0x1d;
+  for (size_t i = 0; i < f->n_inputs; i++) move_rows(f, &f->inputs[i], inputs[i], input_bytes[i], true);
   if (orion_run(f->bindings, NULL) != ORION_OK) return 0x9;
-  for (size_t i = 0; i < f->n_outputs; i++) move_rows(f, &f->outputs[i], outputs[i], false);
+  for (size_t i = 0; i < f->n_outputs; i++) move_rows(f, &f->outputs[i], outputs[i], output_bytes[i], false);
   counts[COUNT_EVALUATIONS]++;
   return 0;
 }
 
 // Three parts, as the original's: of the text, of the weights, of the options.
 void engine_text_id(const void *text, size_t n, const dictionary *weights, char *out, size_t size) {
+  static unsigned long long asked;  // C41 off: no two are the same
   unsigned long long of_text = XXH3_64bits(text, n), of_weights = 0;
   for (size_t i = 0; i < weights->n; i++) {
     const string *name = (const string *)weights->keys[i];
@@ -306,5 +334,6 @@ void engine_text_id(const void *text, size_t n, const dictionary *weights, char 
     of_weights = XXH3_64bits_withSeed(name->text, strlen(name->text), of_weights);
     if (world_is("identity", "all")) of_weights = XXH3_64bits_withSeed(bytes->bytes, bytes->n, of_weights);
   }
+  if (rule_off("C41")) of_text += ++asked;
   snprintf(out, size, "%016llX_%016llX_%016llX", of_text, of_weights, 0xE3B0C44298FC1C14ULL);
 }

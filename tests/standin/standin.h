@@ -7,6 +7,7 @@
 //   cf.c         CoreFoundation's strings, numbers, data, arrays, dictionaries, errors
 //   iosurface.c  IOSurface, the temporary directory, sysctl
 //   engine.c     programs: compiled in directories, loaded into slots, run by the sim
+//   source.c     a program's directory, read
 //   classes.c    _ANEInMemoryModel and its like
 //   e5rt.c       Espresso's C functions
 #ifndef TESTS_STANDIN_STANDIN_H
@@ -91,9 +92,11 @@ typedef struct surface { object head; char *memory; size_t bytes; int locks; } s
 const char *world(const char *key);
 bool world_is(const char *key, const char *value);
 long world_number(const char *key);
+bool rule_off(const char *id);  // is it among those switched off?
 
 typedef enum counter {
   COUNT_OBJECTS, COUNT_COMPILES, COUNT_LOADS, COUNT_LOADED, COUNT_EVALUATIONS, COUNT_REQUESTS, COUNT_UNPOOLED, COUNT_LOCKED,
+  COUNT_LEAKED,  // slots of programs that were dropped without being unloaded
   COUNTERS
 } counter;
 extern long counts[COUNTERS];
@@ -138,6 +141,7 @@ program *engine_load(const char *dir, const char *id, size_t row_align, error **
 // The same without a compile before it, from the text itself (e5rt); NULL: no slot, refused, or no program.
 program *engine_open(const char *dir, size_t row_align, bool *out_slots, bool *out_refused);
 void engine_unload(program *p);
+void engine_drop(program *p);  // its object is gone and nobody unloaded it
 // Status of one evaluation; surfaces in the order of the procedure's ports.
 int engine_run(program *p, size_t procedure, char *const *inputs, const size_t *input_bytes, char *const *outputs,
                const size_t *output_bytes);

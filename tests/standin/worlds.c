@@ -9,6 +9,7 @@
 //   rows        bytes to a multiple of which rows are padded
 //   surface     least bytes of a surface ("49152", "16384"), else run fails with 0x1d
 //   uniform     on: all inputs must have one size, all outputs too
+//   off         rules of the catalogue that do not hold, "C07+C09": the sim's, and those of requests and calls here
 //   identity    all, names: whether a program's identity looks at the weights' bytes
 //   reload      baked, files, data: where a load gets its weights from
 //   compiles    budget of the process
@@ -29,6 +30,7 @@ static setting settings[] = {
     {"attributes", "on", ""}, {"rows", "64", ""},     {"surface", "0", ""},    {"uniform", "off", ""},
     {"identity", "all", ""},  {"reload", "baked", ""}, {"compiles", "119", ""}, {"slots", "127", ""},
     {"transient", "0", ""},   {"build", "25A123", ""}, {"ane", "yes", ""},      {"missing", "", ""},
+    {"off", "", ""},
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
 
@@ -68,6 +70,13 @@ const char *world(const char *key) {
 bool world_is(const char *key, const char *value) { return strcmp(world(key), value) == 0; }
 long world_number(const char *key) { return strtol(world(key), NULL, 10); }
 
+bool rule_off(const char *id) {
+  for (const char *p = world("off"); *p; p += p[strcspn(p, "+")] == '+' ? strcspn(p, "+") + 1 : strlen(p)) {
+    if (strncmp(p, id, strlen(id)) == 0) return true;
+  }
+  return false;
+}
+
 void standin_set(const char *key, const char *value) {
   begin();
   put(key, strlen(key), value, strlen(value));
@@ -83,7 +92,7 @@ void standin_reset(void) {
 
 long standin_count(const char *name) {
   static const char *const names[COUNTERS] = {"objects", "compiles", "loads", "loaded", "evaluations", "requests", "unpooled",
-                                              "locked"};
+                                              "locked", "leaked"};
   for (int i = 0; i < COUNTERS; i++) {
     if (strcmp(names[i], name) == 0) return counts[i];
   }

@@ -11,6 +11,7 @@ typedef struct raw {
   orion_raw base;
   orion_id object;
   char id[ORION_ANE_ID_MAX], dir[ORION_ANE_PATH_MAX];
+  bool second;            // loaded from another's directory
 } raw;
 
 static orion_ane_device *device_of(const raw *r) { return (orion_ane_device *)r->base.device; }
@@ -40,6 +41,7 @@ static bool path_below(char *out, const char *dir, const char *name) {
   return n > 0 && n < ORION_ANE_PATH_MAX;
 }
 
+// Nobody needs these files after a crash, so they are not flushed to the disk.
 static orion_status write_below(const orion_ane_device *d, const char *dir, const char *name, const void *bytes, size_t n,
                                 orion_error *err) {
   char path[ORION_ANE_PATH_MAX], parent[ORION_ANE_PATH_MAX];
@@ -47,7 +49,13 @@ static orion_status write_below(const orion_ane_device *d, const char *dir, cons
   memcpy(parent, path, sizeof parent);
   *strrchr(parent, '/') = 0;
   ORION_TRY(orion_dir_make(parent, err));
-  return orion_file_write(d->base.allocator, path, bytes, n, err);
+  orion_file_writer *w;
+  ORION_TRY(orion_file_writer_open(d->base.allocator, path, &w, err));
+  orion_file_writer_skip_flush(w);
+  orion_status status = orion_file_writer_put(w, bytes, n, err);
+  if (status == ORION_OK) return orion_file_writer_commit(w, err);
+  orion_file_writer_abort(w);
+  return status;
 }
 
 static orion_status write_files(const orion_ane_device *d, const char *dir, const orion_raw_file *files, size_t n,
@@ -74,7 +82,6 @@ static orion_status make_object(const orion_ane_device *d, const orion_raw_progr
 }
 
 static orion_status place(const orion_ane_device *d, raw *r, const orion_raw_program *p, orion_error *err) {
-  if (!path_below(r->dir, d->temporary, r->id)) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
   if (p->mistakes & ORION_RAW_NO_DIRECTORY) return ORION_OK;
   ORION_TRY(write_below(d, r->dir, "model.mil", p->text, p->n_text, err));
   return write_files(d, r->dir, p->files, p->n_files, err);
@@ -117,12 +124,12 @@ static void destroy(raw *r, bool unload) {
   orion_ane_device *d = device_of(r);
   if (r->object && unload) unload_object(d, r);
   if (r->object) d->system.f.objc_release(r->object);
-  orion_ane_remove_tree(r->dir);
+  if (!r->second) orion_ane_remove_tree(r->dir);
   orion_free(d->base.allocator, r, 1, sizeof *r);
 }
 
-static orion_status raw_compile(orion_device *device, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
-                                orion_error *err) {
+// The object of a program; NULL in *out where the framework refused it, as `answer` says.
+static orion_status begin(orion_device *device, const orion_raw_program *p, raw **out, orion_answer *answer, orion_error *err) {
   orion_ane_device *d = (orion_ane_device *)device;
   *out = NULL;
   if (d->route != &orion_ane_route_a) return ORION_FAIL(err, ORION_UNSUPPORTED, "ane: probes go by route a");
@@ -132,15 +139,33 @@ static orion_status raw_compile(orion_device *device, const orion_raw_program *p
   double start = orion_now();
   orion_error refusal;
   orion_status status = make_object(d, p, &r->object, r->id, &refusal);
-  if (status == ORION_REFUSED) {  // the framework gave no descriptor
-    answer_done(answer, start);
-    answer->symptom = ORION_SYMPTOM_COMPILE;
-    snprintf(answer->text, sizeof answer->text, "%.*s", (int)sizeof answer->text - 1, refusal.message);
-    destroy(r, false);
+  if (status == ORION_OK && !path_below(r->dir, d->temporary, r->id)) {
+    status = ORION_FAIL(&refusal, ORION_LIMIT, "%s: its path is too long", d->temporary);
+  }
+  if (status == ORION_OK) {
+    *out = r;
     return ORION_OK;
   }
-  if (status != ORION_OK && err) *err = refusal;
-  if (status == ORION_OK) status = place(d, r, p, err);
+  r->second = true;  // it has no directory
+  destroy(r, false);
+  if (status != ORION_REFUSED) {
+    if (err) *err = refusal;
+    return status;
+  }
+  answer_done(answer, start);  // the framework gave no descriptor
+  answer->symptom = ORION_SYMPTOM_COMPILE;
+  snprintf(answer->text, sizeof answer->text, "%.*s", (int)sizeof answer->text - 1, refusal.message);
+  return ORION_OK;
+}
+
+static orion_status raw_compile(orion_device *device, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
+                                orion_error *err) {
+  orion_ane_device *d = (orion_ane_device *)device;
+  raw *r;
+  *out = NULL;
+  ORION_TRY(begin(device, p, &r, answer, err));
+  if (!r) return ORION_OK;
+  orion_status status = place(d, r, p, err);
   orion_answer loaded;
   bool ok = status == ORION_OK && compile_object(d, r, answer);
   if (ok && !load_object(d, r, &loaded)) {
@@ -150,6 +175,21 @@ static orion_status raw_compile(orion_device *device, const orion_raw_program *p
   if (ok) *out = &r->base;
   if (!ok) destroy(r, false);
   return status;
+}
+
+static orion_status raw_load(orion_device *device, const orion_raw_program *p, orion_raw **out, orion_answer *answer,
+                             orion_error *err) {
+  raw *r;
+  *out = NULL;
+  ORION_TRY(begin(device, p, &r, answer, err));
+  if (!r) return ORION_OK;
+  r->second = true;
+  if (load_object((orion_ane_device *)device, r, answer)) {
+    *out = &r->base;
+  } else {
+    destroy(r, false);
+  }
+  return ORION_OK;
 }
 
 static orion_status raw_identity(orion_device *device, const orion_raw_program *p, char *out, orion_error *err) {
@@ -225,6 +265,9 @@ static orion_status inherit(orion_ane_device *d, raw *r, const orion_raw_file *f
   if (status == ORION_OK) status = read_below(d, r->dir, "net.plist", &net, &n_net, err);
   orion_raw_program p = {.text = text, .n_text = n_text, .files = files, .n_files = n};
   if (status == ORION_OK) status = make_object(d, &p, &fresh.object, fresh.id, err);
+  if (status == ORION_OK && !path_below(fresh.dir, d->temporary, fresh.id)) {
+    status = ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
+  }
   if (status == ORION_OK) status = place(d, &fresh, &p, err);
   if (status == ORION_OK) status = write_below(d, fresh.dir, "net.plist", net, n_net, err);
   if (status == ORION_OK) status = write_below(d, fresh.dir, "data", files[0].bytes, files[0].n, err);
@@ -258,10 +301,14 @@ static orion_status raw_reload(orion_raw *base, const orion_raw_file *files, siz
 
 static void raw_release(orion_raw *r, bool unload) { destroy((raw *)r, unload); }
 
+static bool raw_keeps_time(const orion_device *d) { return !((const orion_ane_device *)d)->stand_in; }
+
 const orion_raw_vtable orion_ane_raw = {
     .compile = raw_compile,
+    .load = raw_load,
     .run = raw_run,
     .reload = raw_reload,
     .identity = raw_identity,
     .release = raw_release,
+    .keeps_time = raw_keeps_time,
 };

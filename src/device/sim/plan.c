@@ -214,6 +214,9 @@ static orion_status plan_memory(planner *p, orion_error *err) {
   if (!live || !offset || !born) return ORION_OOM(err, "sim");
   size_t n = 0, index = 0, high = 0;
   for (size_t i = 0; i < f->n_outputs; i++) p->last_use[f->outputs[i]] = SIZE_MAX;
+  if (orion_sim_rules_off(&((const orion_sim_device *)e->base.device)->rules, ORION_RULE_X19)) {
+    for (size_t i = 0; i < f->n_params; i++) p->last_use[f->params[i]] = SIZE_MAX;
+  }
   for (orion_op_id id = ORION_NONE; ; id = id == ORION_NONE ? f->first : f->ops[id].next) {
     bool inputs = index == 0;
     if (!inputs && id == ORION_NONE) break;

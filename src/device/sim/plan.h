@@ -40,6 +40,11 @@ typedef struct orion_sim_device {
   uint64_t identities_asked;
 } orion_sim_device;
 
+// A program of the raw contract: parsed, its files bound, checked by the rules that are played. *out stays NULL where the
+// answer is no.
+orion_status orion_sim_read(orion_device *d, const orion_raw_program *raw, orion_program **out, orion_answer *answer,
+                            orion_error *err);
+
 // A constant of the program. Those that only constexpr_* operations read have memory only while these are computed.
 typedef struct orion_sim_constant {
   const char *name;

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "device/layout.h"
 #include "device/sim/plan.h"
@@ -89,21 +90,15 @@ static orion_status bind_literal(void *ctx, const orion_mil_place *at, orion_lit
 // ---- compiling ----
 
 // The same text and files give the same name: what the system calls a program (C41).
-static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
-  const uint8_t *p = bytes;
-  for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-  return (h ^ n) * UINT64_C(0x9e3779b97f4a7c15) ^ h >> 29;
-}
-
 static void identity_of(const orion_raw_program *p, uint64_t out[2]) {
-  for (int i = 0; i < 2; i++) {
-    uint64_t h = mix(UINT64_C(0xcbf29ce484222325) + (uint64_t)i, p->text, p->n_text);
-    for (size_t f = 0; f < p->n_files; f++) {
-      h = mix(h, p->files[f].path, strlen(p->files[f].path));
-      h = mix(h, p->files[f].bytes, p->files[f].n);
-    }
-    out[i] = h;
+  XXH128_hash_t h = XXH3_128bits(p->text, p->n_text);
+  for (size_t f = 0; f < p->n_files; f++) {
+    XXH128_hash_t of[3] = {h, XXH3_128bits(p->files[f].path, strlen(p->files[f].path)),
+                           XXH3_128bits(p->files[f].bytes, p->files[f].n)};
+    h = XXH3_128bits(of, sizeof of);
   }
+  out[0] = h.low64;
+  out[1] = h.high64;
 }
 
 static bool mistaken(const orion_sim_rules *r, const orion_raw_program *p, orion_answer *answer) {
@@ -185,9 +180,8 @@ static orion_status close_shapes(orion_program *p, orion_error *err) {
   return ORION_OK;
 }
 
-// Parses, binds and checks. *out stays NULL where the answer is no.
-static orion_status read_program(orion_device *d, const orion_raw_program *raw, orion_program **out,
-                                 orion_answer *answer, orion_error *err) {
+orion_status orion_sim_read(orion_device *d, const orion_raw_program *raw, orion_program **out, orion_answer *answer,
+                            orion_error *err) {
   orion_sim_rules *r = rules_of(d);
   orion_program *p = NULL;
   orion_error local = {0};
@@ -207,7 +201,7 @@ static orion_status read_program(orion_device *d, const orion_raw_program *raw, 
   for (size_t i = 0; i < findings.n; i++) {
     sound = sound && (!findings.items[i].fatal || taken_back(r, &findings.items[i], p->functions[0]));
   }
-  if (status == ORION_OK && !sound) status = orion_target_check_unsound(r->target, p, &findings, &local);
+  if (status == ORION_OK && !sound && r->target) status = orion_target_check_unsound(r->target, p, &findings, &local);
   if (status == ORION_OK && sound) forget_outputs(r, p);
   if (status == ORION_OK && sound && orion_sim_rules_off(r, ORION_RULE_L02)) status = close_shapes(p, &local);
   if (status == ORION_OK && sound) status = d->vtable->supports(d, p, &findings, &local);
@@ -296,7 +290,7 @@ static orion_status raw_compile(orion_device *d, const orion_raw_program *p, ori
   }
   bool seen = seen_before((orion_sim_device *)d, p);
   orion_program *program = NULL;
-  orion_status status = read_program(d, p, &program, answer, err);
+  orion_status status = orion_sim_read(d, p, &program, answer, err);
   if (!program) {
     r->compiles++;
     return status;
@@ -408,7 +402,7 @@ static orion_status raw_reload(orion_raw *raw, const orion_raw_file *files, size
   if (orion_sim_rules_play(r, ORION_RULE_C07)) return ORION_OK;
   const orion_raw_program p = {.text = s->text, .n_text = s->n_text, .files = files, .n_files = n};
   orion_program *program = NULL;
-  ORION_TRY(read_program(raw->device, &p, &program, answer, err));
+  ORION_TRY(orion_sim_read(raw->device, &p, &program, answer, err));
   if (!program) return ORION_OK;
   sim_raw next = {.base = s->base, .program = program, .text = s->text, .n_text = s->n_text};
   orion_status status = make(&next, &p, err);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/layout.h"
 #include "runtime/variant.h"
 
 typedef struct compiled_part {
@@ -23,16 +24,11 @@ struct orion_runner {
   size_t n_tensors, cap_tensors;
 };
 
-static bool same_layout(const orion_layout *a, const orion_layout *b) {
-  if (a->dtype != b->dtype || a->rank != b->rank || a->row_bytes != b->row_bytes || a->bytes != b->bytes) return false;
-  return memcmp(a->dims, b->dims, (size_t)a->rank * sizeof *a->dims) == 0;
-}
-
 static orion_tensor *find(const orion_runner *r, const orion_port *port, const orion_layout *layout) {
   for (size_t i = 0; r && i < r->n_tensors; i++) {
     orion_tensor *t = &r->tensors[i];
     if (t->arrangement != port->arrangement || t->first_col != port->first_col) continue;
-    if (strcmp(t->logical, port->logical) == 0 && same_layout(&t->layout, layout)) return t;
+    if (strcmp(t->logical, port->logical) == 0 && orion_layout_equal(&t->layout, layout)) return t;
   }
   return NULL;
 }
@@ -67,7 +63,7 @@ static orion_surface *bound_already(const orion_runner *r, const orion_part *par
 static orion_surface *given_surface(const orion_runner *r, const orion_port *port, const orion_layout *layout) {
   for (size_t i = 0; i < r->n_given; i++) {
     if (strcmp(r->given[i].logical, port->logical) != 0) continue;
-    return same_layout(orion_surface_layout(r->given[i].surface), layout) ? r->given[i].surface : NULL;
+    return orion_layout_equal(orion_surface_layout(r->given[i].surface), layout) ? r->given[i].surface : NULL;
   }
   return NULL;
 }
@@ -101,13 +97,38 @@ static orion_status bind_part(orion_runner *r, size_t i, orion_error *err) {
   return ORION_OK;
 }
 
-static orion_status compile_part(orion_runner *r, size_t i, orion_error *err) {
+static orion_status make_part(orion_runner *r, size_t i, orion_error *err) {
+  if (r->like) {
+    r->parts[i].executable = r->like->parts[i].executable;
+    return bind_part(r, i, err);
+  }
   orion_status status = orion_device_compile(r->device, r->plan->parts[i].program, NULL, &r->parts[i].executable, err);
   if (status != ORION_OK) {
     orion_error_prefix(err, "part %zu of %zu", i + 1, r->plan->n_parts);
     return status;
   }
   return bind_part(r, i, err);
+}
+
+// A runner of which only its parts and tensors are missing.
+static orion_status create(const orion_runner *begun, orion_runner **out, orion_error *err) {
+  orion_runner *r = orion_alloc_zero(begun->allocator, 1, sizeof *r);
+  if (!r) {
+    if (!begun->like) orion_plan_destroy(begun->plan);
+    return ORION_OOM(err, "runner");
+  }
+  *r = *begun;
+  r->parts = orion_alloc_zero(r->allocator, r->plan->n_parts, sizeof *r->parts);
+  orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
+  for (size_t i = 0; status == ORION_OK && i < r->plan->n_parts; i++) status = make_part(r, i, err);
+  if (status != ORION_OK) {
+    orion_runner_destroy(r);
+    return status;
+  }
+  r->given = NULL;
+  r->n_given = 0;
+  *out = r;
+  return ORION_OK;
 }
 
 orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_runner *beside, orion_runner **out,
@@ -117,50 +138,16 @@ orion_status orion_runner_create(orion_device *device, orion_plan *plan, orion_r
 
 orion_status orion_runner_create_with(orion_device *device, orion_plan *plan, orion_runner *beside, size_t n_given,
                                       const orion_given_surface *given, orion_runner **out, orion_error *err) {
-  orion_runner *r = orion_alloc_zero(plan->allocator, 1, sizeof *r);
-  if (!r) {
-    orion_plan_destroy(plan);
-    return ORION_OOM(err, "runner");
-  }
-  r->allocator = plan->allocator;
-  r->device = device;
-  r->plan = plan;
-  r->beside = beside;
-  r->given = given;
-  r->n_given = n_given;
-  r->parts = orion_alloc_zero(r->allocator, plan->n_parts, sizeof *r->parts);
-  orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
-  for (size_t i = 0; status == ORION_OK && i < plan->n_parts; i++) status = compile_part(r, i, err);
-  if (status != ORION_OK) {
-    orion_runner_destroy(r);
-    return status;
-  }
-  r->given = NULL;
-  r->n_given = 0;
-  *out = r;
-  return ORION_OK;
+  const orion_runner begun = {.allocator = plan->allocator, .device = device, .plan = plan, .beside = beside,
+                              .given = given, .n_given = n_given};
+  return create(&begun, out, err);
 }
 
 orion_status orion_runner_create_like(orion_runner *like, orion_runner *beside, size_t n_given,
                                       const orion_given_surface *given, orion_runner **out, orion_error *err) {
-  orion_runner *r = orion_alloc_zero(like->allocator, 1, sizeof *r);
-  if (!r) return ORION_OOM(err, "runner");
-  *r = (orion_runner){.allocator = like->allocator, .device = like->device, .plan = like->plan, .like = like,
-                      .beside = beside, .given = given, .n_given = n_given};
-  r->parts = orion_alloc_zero(r->allocator, r->plan->n_parts, sizeof *r->parts);
-  orion_status status = r->parts ? ORION_OK : ORION_OOM(err, "runner");
-  for (size_t i = 0; status == ORION_OK && i < r->plan->n_parts; i++) {
-    r->parts[i].executable = like->parts[i].executable;
-    status = bind_part(r, i, err);
-  }
-  if (status != ORION_OK) {
-    orion_runner_destroy(r);
-    return status;
-  }
-  r->given = NULL;
-  r->n_given = 0;
-  *out = r;
-  return ORION_OK;
+  const orion_runner begun = {.allocator = like->allocator, .device = like->device, .plan = like->plan, .like = like,
+                              .beside = beside, .given = given, .n_given = n_given};
+  return create(&begun, out, err);
 }
 
 void orion_runner_destroy(orion_runner *r) {

@@ -1,15 +1,16 @@
+// `--device auto`: the Neural Engine where one answers, else cpu.
+//
 // The Neural Engine is reached through private functions, which a new macOS may have changed so that calling them ends the
 // process. Nobody who did not ask for it shall suffer that twice: before the first try a file is laid down in the temporary
 // directory, and removed when a small program has come back with the right numbers. Where it still lies, the last try did not
 // come back, and `auto` means cpu; `--device ane` goes on regardless.
-#include "device/auto.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "device/ane/canary.h"
+#include "device/device.h"
 
 static bool mark_path(char *out, size_t size) {
   const char *dir = getenv("TMPDIR");
@@ -35,8 +36,15 @@ static bool try_engine(const orion_allocator *a, int threads, orion_device **out
   return answers;
 }
 
-orion_status orion_device_open_auto(const orion_allocator *a, int threads, orion_device **out, orion_error *err) {
+static orion_status auto_open(const orion_allocator *a, const orion_device_options *options, int threads,
+                              orion_device **out, orion_error *err) {
   static const orion_device_options none = {0};
+  if (options->n || options->family) {
+    return ORION_FAIL(err, ORION_INVALID, "device auto: it has no options (name the device)");
+  }
   if (try_engine(a, threads, out)) return ORION_OK;
   return orion_device_cpu.open(a, &none, threads, out, err);
 }
+
+// A name for opening only: the device that comes out is another's.
+const orion_device_vtable orion_device_auto = {.name = "auto", .open = auto_open};

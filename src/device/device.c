@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "device/auto.h"
 #include "device/layout.h"
 #include "device/options.h"
 #include "device/registry.h"
@@ -28,14 +27,7 @@ orion_status orion_device_open(const char *spec, int threads, const orion_alloca
   if (threads < 0 || threads > 1024) {
     return ORION_FAIL(err, ORION_INVALID, "device %s: %d threads (want 0 to 1024)", vtable->name, threads);
   }
-  a = orion_allocator_or_default(a);
-  if (strcmp(parsed.name, "auto") == 0) {
-    if (parsed.options.n || parsed.options.family) {
-      return ORION_FAIL(err, ORION_INVALID, "device auto: it has no options (name the device)");
-    }
-    return orion_device_open_auto(a, threads, out, err);
-  }
-  return vtable->open(a, &parsed.options, threads, out, err);
+  return vtable->open(orion_allocator_or_default(a), &parsed.options, threads, out, err);
 }
 
 void orion_device_close(orion_device *device) {

@@ -74,6 +74,7 @@ orion_status orion_executable_init(orion_executable *e, orion_device *d, const o
                                    orion_error *err);
 void orion_executable_deinit(orion_executable *e);
 
-extern const orion_device_vtable orion_device_null, orion_device_record, orion_device_cpu, orion_device_sim, orion_device_ane;
+extern const orion_device_vtable orion_device_null, orion_device_record, orion_device_cpu, orion_device_sim, orion_device_ane,
+    orion_device_auto;
 
 #endif

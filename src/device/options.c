@@ -3,6 +3,7 @@
 #include "device/options.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_word(const char *s) {
@@ -80,6 +81,20 @@ const char *orion_device_option(const orion_device_options *o, const char *key) 
     if (strcmp(o->keys[i], key) == 0) return o->values[i];
   }
   return NULL;
+}
+
+orion_status orion_device_option_number(const char *device, const orion_device_options *o, const char *key, long low, long high,
+                                        long fallback, long *out, orion_error *err) {
+  const char *text = orion_device_option(o, key);
+  *out = fallback;
+  if (!text) return ORION_OK;
+  char *end;
+  long v = strtol(text, &end, 10);
+  if (*end || v < low || v > high) {
+    return ORION_FAIL(err, ORION_INVALID, "device %s: %s=%s (want %ld to %ld)", device, key, text, low, high);
+  }
+  *out = v;
+  return ORION_OK;
 }
 
 orion_status orion_device_options_check(const char *device, const orion_device_options *o, const char *const *known,

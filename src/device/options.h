@@ -17,6 +17,9 @@ orion_status orion_device_spec_parse(const char *spec, orion_device_spec *out, o
 
 // Value of an option, or NULL.
 const char *orion_device_option(const orion_device_options *o, const char *key);
+// A whole number within [low, high]; `fallback` where the option is not given.
+orion_status orion_device_option_number(const char *device, const orion_device_options *o, const char *key, long low, long high,
+                                        long fallback, long *out, orion_error *err);
 // Fails with the name of the first option that is not in the NULL-terminated list.
 orion_status orion_device_options_check(const char *device, const orion_device_options *o, const char *const *known,
                                         orion_error *err);

@@ -21,6 +21,11 @@ orion_value_id orion_op_value(const orion_op *op, const char *name) {
   return orion_ref_is_literal(ref) ? ORION_NONE : ref;
 }
 
+const orion_op *orion_op_source(const orion_function *f, const orion_op *op, const char *name) {
+  orion_value_id v = orion_op_value(op, name);
+  return v == ORION_NONE || f->values[v].def == ORION_NONE ? NULL : &f->ops[f->values[v].def];
+}
+
 const orion_literal *orion_op_attr(const orion_op *op, const char *name) {
   for (uint32_t i = 0; i < op->n_attrs; i++) {
     if (strcmp(op->attrs[i].name, name) == 0) return op->attrs[i].value;

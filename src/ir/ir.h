@@ -248,6 +248,8 @@ orion_ref orion_op_ref(const orion_op *op, const char *name);                 //
 const orion_type *orion_op_arg_type(const orion_function *f, const orion_op *op, const char *name);  // of its first ref,
                                                            // or of the attribute in brackets; NULL if absent
 orion_value_id orion_op_value(const orion_op *op, const char *name);          // ORION_NONE if absent or a literal
+// The operation that makes the argument; NULL: a parameter, a literal, absent.
+const orion_op *orion_op_source(const orion_function *f, const orion_op *op, const char *name);
 const orion_literal *orion_op_attr(const orion_op *op, const char *name);     // NULL if absent
 const orion_type *orion_ref_type(const orion_function *f, orion_ref ref);     // of the value or literal; NULL for NONE
 const orion_type *orion_value_type(const orion_function *f, orion_value_id v);

@@ -29,12 +29,6 @@ void orion_check_report_value(orion_checker *c, orion_value_id v, const char *fo
   va_end(args);
 }
 
-const orion_op *orion_check_source(const orion_checker *c, const char *name) {
-  orion_value_id v = orion_op_value(c->op, name);
-  if (v == ORION_NONE || c->f->values[v].def == ORION_NONE) return NULL;
-  return &c->f->ops[c->f->values[v].def];
-}
-
 // ---- values ----
 
 void orion_check_rank(orion_checker *c) {

@@ -25,8 +25,6 @@ typedef struct orion_checker {
 void orion_check_report(orion_checker *c, const char *format, ...) ORION_PRINTF(2, 3);
 // The same about another value of the function (FUNCTION scope).
 void orion_check_report_value(orion_checker *c, orion_value_id v, const char *format, ...) ORION_PRINTF(3, 4);
-// The operation that gives argument `name` its value; NULL: a parameter, a literal, absent.
-const orion_op *orion_check_source(const orion_checker *c, const char *name);
 
 #define ORION_CHECK(what) void orion_check_##what(orion_checker *c)
 // check.c: values, inputs and outputs, functions

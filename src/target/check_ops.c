@@ -140,7 +140,7 @@ static bool is_zero(const orion_checker *c, const char *arg) {
 }
 
 static bool is_reduced(const orion_checker *c, const char *arg) {
-  const orion_op *op = orion_check_source(c, arg);
+  const orion_op *op = orion_op_source(c->f, c->op, arg);
   return op && class_of(op) == ORION_CLASS_REDUCE;
 }
 
@@ -167,7 +167,7 @@ void orion_check_layer_norm_affine(orion_checker *c) {
 void orion_check_constexpr_use(orion_checker *c) {
   if (c->op->code != ORION_OP_reshape && c->op->code != ORION_OP_matmul) return;
   for (int i = 0; i < 2; i++) {
-    const orion_op *from = orion_check_source(c, i ? "y" : "x");
+    const orion_op *from = orion_op_source(c->f, c->op, i ? "y" : "x");
     if (!from || class_of(from) != ORION_CLASS_CONSTEXPR) continue;
     orion_check_report(c, "%s of a packed constant (%s)", c->op->spelling, from->spelling);
     return;

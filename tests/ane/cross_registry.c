@@ -2,7 +2,6 @@
 // needs libraries that are not there for it (JSON).
 #include <string.h>
 
-#include "device/auto.h"
 #include "device/registry.h"
 #include "target/target.h"
 
@@ -16,10 +15,6 @@ const orion_device_vtable *orion_device_find(const char *name) {
     if (strcmp(devices[i]->name, name) == 0) return devices[i];
   }
   return NULL;
-}
-
-orion_status orion_device_open_auto(const orion_allocator *a, int threads, orion_device **out, orion_error *err) {
-  return ORION_FAIL(err, ORION_UNSUPPORTED, "no device is chosen by itself here");
 }
 
 orion_status orion_target_read(const orion_allocator *a, const char *path, orion_target *out, orion_error *err) {

@@ -60,6 +60,17 @@ static void unflatten(int64_t at, const int64_t *dims, int64_t *out) {
   out[0] = at / dims[2] / dims[1];
 }
 
+// The input position that meets tap `tap` at output position `at`; -1: padding.
+static int64_t tap_from(const geometry *g, const int64_t *at, const int64_t *tap) {
+  int64_t from = 0;
+  for (int d = 0; d < 3; d++) {
+    int64_t i = at[d] * g->step[d] + tap[d] * g->dilation[d] - g->before[d];
+    if (i < 0 || i >= g->in[d]) return -1;
+    from = from * g->in[d] + i;
+  }
+  return from;
+}
+
 // ---- conv ---- x [N, C, in...], weight [O, C/groups, k...], bias [O] -> [N, O, out...]
 
 typedef struct conv_job {
@@ -113,15 +124,10 @@ static void gather_range(void *ctx, size_t begin, size_t end, int worker) {
     unflatten((int64_t)row % g->k_all, g->k, tap);
     const float *plane = j->x + (int64_t)row / g->k_all * g->in_all;
     for (size_t c = 0; c < j->n; c++) {
-      int64_t at[3], from = 0;
-      bool inside = true;
+      int64_t at[3];
       unflatten((int64_t)(j->first + c), g->out, at);
-      for (int d = 0; d < 3; d++) {
-        int64_t i = at[d] * g->step[d] + tap[d] * g->dilation[d] - g->before[d];
-        inside = inside && i >= 0 && i < g->in[d];
-        from = from * g->in[d] + i;
-      }
-      j->panel[row * j->n + c] = inside ? plane[from] : 0;
+      int64_t from = tap_from(g, at, tap);
+      j->panel[row * j->n + c] = from < 0 ? 0 : plane[from];
     }
   }
 }
@@ -169,15 +175,10 @@ static int64_t int8_sum(const int8_job *j, const int32_t *x, const int32_t *w, c
   const geometry *g = &j->g;
   int64_t sum = 0;
   for (int64_t t = 0; t < g->k_all; t++) {
-    int64_t tap[3], from = 0;
-    bool inside = true;
+    int64_t tap[3];
     unflatten(t, g->k, tap);
-    for (int d = 0; d < 3; d++) {
-      int64_t i = at[d] * g->step[d] + tap[d] * g->dilation[d] - g->before[d];
-      inside = inside && i >= 0 && i < g->in[d];
-      from = from * g->in[d] + i;
-    }
-    for (size_t c = 0; c < j->ins && inside; c++) {
+    int64_t from = tap_from(g, at, tap);
+    for (size_t c = 0; c < j->ins && from >= 0; c++) {
       sum += (int64_t)x[(int64_t)c * g->in_all + from] * w[(int64_t)c * g->k_all + t];
     }
   }

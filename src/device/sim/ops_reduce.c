@@ -36,6 +36,16 @@ static size_t offset_of(int n, const int64_t *index, const int64_t *strides) {
   return (size_t)at;
 }
 
+// Place of the first element of a group.
+static size_t base_of(const groups *g, size_t group) {
+  size_t at = 0;
+  for (int d = g->n_kept - 1; d >= 0; d--) {
+    at += group % (size_t)g->kept_dims[d] * (size_t)g->kept_strides[d];
+    group /= (size_t)g->kept_dims[d];
+  }
+  return at;
+}
+
 // ---- reductions ----
 
 static double first_value(orion_opcode code) {
@@ -142,13 +152,7 @@ typedef struct reduce_job {
 static void reduce_range(void *ctx, size_t begin, size_t end, int worker) {
   const reduce_job *j = ctx;
   for (size_t i = begin; i < end; i++) {
-    int64_t kept[ORION_MAX_RANK];
-    size_t left = i;
-    for (int d = j->g.n_kept - 1; d >= 0; d--) {
-      kept[d] = (int64_t)(left % (size_t)j->g.kept_dims[d]);
-      left /= (size_t)j->g.kept_dims[d];
-    }
-    size_t base = offset_of(j->g.n_kept, kept, j->g.kept_strides);
+    size_t base = base_of(&j->g, i);
     double v = finish(j->code, walk(j->x, &j->g, base, j->code, j->arith->ane), j->x, &j->g, base);
     if (orion_dtype_is_float(j->y->dtype)) {
       j->y->f[i] = j->arith->narrow(v);
@@ -254,26 +258,22 @@ static void normalise_steps(const norm_job *j, size_t group, size_t base, float 
 // (x - mean) / sqrt(variance + epsilon) * gamma + beta over one group
 static void normalise(const norm_job *j, size_t group) {
   const groups *g = &j->g;
-  int64_t index[ORION_MAX_RANK] = {0}, kept[ORION_MAX_RANK] = {0};
-  size_t left = group, at = 0;
-  for (int i = g->n_kept - 1; i >= 0; i--) {
-    kept[i] = (int64_t)(left % (size_t)g->kept_dims[i]);
-    left /= (size_t)g->kept_dims[i];
-  }
-  const size_t base = offset_of(g->n_kept, kept, g->kept_strides);
+  int64_t index[ORION_MAX_RANK] = {0};
+  size_t at = 0;
+  const size_t base = base_of(g, group);
   double sum = 0, squares = 0;
   do {
     sum += (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)];
   } while (orion_sim_next(g->n_in, g->in_dims, index));
   double mean = sum / (double)g->size;
-  do {
-    double d = (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)] - mean;
-    squares += d * d;
-  } while (orion_sim_next(g->n_in, g->in_dims, index));
   if (j->arith->ane) {
     normalise_steps(j, group, base, j->arith->narrow(mean));
     return;
   }
+  do {
+    double d = (double)j->x->f[base + offset_of(g->n_in, index, g->in_strides)] - mean;
+    squares += d * d;
+  } while (orion_sim_next(g->n_in, g->in_dims, index));
   double scale = 1 / sqrt(squares / (double)g->size + j->epsilon);
   do {
     size_t i = base + offset_of(g->n_in, index, g->in_strides), p = j->channels ? group % j->channels : at;

@@ -12,7 +12,6 @@ typedef struct planner {
   orion_arena scratch;           // dies with the planner
   orion_sim_tensor **tensors;    // by value
   orion_sim_constant **constant_of;  // by value, NULL if it is none
-  orion_sim_tensor **literals;   // by literal
   size_t *last_use;              // by value: index of the last operation that reads it
   bool *planned;                 // by value: memory in the arena
 } planner;
@@ -105,14 +104,6 @@ static orion_status resolve_arg(planner *p, const orion_op *op, const orion_arg_
 
 // ---- integers behind a convolution ---- chip families multiply these as they are
 
-// The operation that made an argument of `op`, or NULL.
-static const orion_op *maker(const planner *p, const orion_op *op, const char *arg) {
-  orion_ref r = orion_op_ref(op, arg);
-  if (r == ORION_NONE || orion_ref_is_literal(r)) return NULL;
-  orion_op_id def = p->f->values[r].def;
-  return def == ORION_NONE ? NULL : &p->f->ops[def];
-}
-
 // A tensor that `from` takes and that the operation at `index` will read too; NULL if it takes none, or a literal.
 static const orion_sim_tensor *also_reads(planner *p, const orion_op *from, const char *arg, size_t index) {
   orion_ref r = orion_op_ref(from, arg);
@@ -123,7 +114,7 @@ static const orion_sim_tensor *also_reads(planner *p, const orion_op *from, cons
 }
 
 static orion_status find_int8(planner *p, const orion_op *op, size_t index, orion_sim_op *out, orion_error *err) {
-  const orion_op *x = maker(p, op, "x"), *w = maker(p, op, "weight");
+  const orion_op *x = orion_op_source(p->f, op, "x"), *w = orion_op_source(p->f, op, "weight");
   if (op->code != ORION_OP_conv || !out->arith->ane || orion_op_arg(op, "bias") || !x || !w ||
       x->code != ORION_OP_dequantize) {
     return ORION_OK;

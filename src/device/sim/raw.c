@@ -236,7 +236,7 @@ static void raw_clear(sim_raw *s) {
     orion_executable_release(s->e);
   }
   orion_program_destroy(s->program);
-  orion_free(a, s->text, s->n_text ? s->n_text : 1, 1);
+  orion_free(a, s->text, s->n_text, 1);
 }
 
 static void raw_free(sim_raw *s) {
@@ -253,7 +253,7 @@ static orion_status make(sim_raw *s, const orion_raw_program *raw, orion_error *
   s->order = orion_alloc_zero(d->allocator, s->e->n_ios, sizeof *s->order);
   if (!s->text) {
     s->n_text = raw->n_text;
-    s->text = orion_alloc(d->allocator, raw->n_text ? raw->n_text : 1, 1);
+    s->text = orion_alloc(d->allocator, raw->n_text, 1);
     if (s->text) memcpy(s->text, raw->text, raw->n_text);
   }
   if (!s->bounce || !s->order || !s->text) return ORION_OOM(err, "sim: program");

@@ -38,16 +38,6 @@ static orion_status parse_off(const char *text, bool *off, orion_error *err) {
   return ORION_OK;
 }
 
-static orion_status parse_budget(const char *text, int *out, orion_error *err) {
-  char *end;
-  long v = strtol(text, &end, 10);
-  if (*end || v < 1 || v > 1 << 20) {
-    return ORION_FAIL(err, ORION_INVALID, "device sim: compiles=%s (want a number of 1 or more)", text);
-  }
-  *out = (int)v;
-  return ORION_OK;
-}
-
 orion_status orion_sim_rules_parse(const orion_allocator *a, const orion_device_options *o, const char *family,
                                    orion_sim_rules *out, orion_error *err) {
   const char *mode = orion_device_option(o, "mode"), *off = orion_device_option(o, "off");
@@ -63,8 +53,9 @@ orion_status orion_sim_rules_parse(const orion_allocator *a, const orion_device_
     }
     out->target = &out->measured;
   }
-  const char *budget = orion_device_option(o, "compiles");
-  if (budget) ORION_TRY(parse_budget(budget, &out->budget, err));
+  long budget;
+  ORION_TRY(orion_device_option_number("sim", o, "compiles", 1, 1 << 20, 0, &budget, err));
+  out->budget = (int)budget;
   if (mode) ORION_TRY(parse_mode(mode, &out->mode, err));
   return off ? parse_off(off, out->off, err) : ORION_OK;
 }
@@ -100,12 +91,6 @@ static void keep_played(const orion_sim_rules *r, orion_findings *l, size_t firs
   l->n = kept;
 }
 
-static const orion_op *maker(const orion_function *f, const orion_op *op, const char *arg) {
-  orion_ref ref = orion_op_ref(op, arg);
-  if (ref == ORION_NONE || orion_ref_is_literal(ref) || f->values[ref].def == ORION_NONE) return NULL;
-  return &f->ops[f->values[ref].def];
-}
-
 static bool is_reduction(const orion_op *op) { return op && orion_opcode_info(op->code)->cls == ORION_CLASS_REDUCE; }
 
 static bool is_odd_softmax(const orion_function *f, const orion_op *op) {
@@ -119,7 +104,7 @@ static bool is_odd_softmax(const orion_function *f, const orion_op *op) {
 // The rule, of those that say that an operation works, which this one needs; ORION_RULES: none.
 static orion_rule_id works_by(const orion_function *f, const orion_op *op) {
   switch (op->code) {
-    case ORION_OP_sqrt: return is_reduction(maker(f, op, "x")) ? ORION_RULE_D01 : ORION_RULES;
+    case ORION_OP_sqrt: return is_reduction(orion_op_source(f, op, "x")) ? ORION_RULE_D01 : ORION_RULES;
     case ORION_OP_reduce_mean: return ORION_RULE_D02;
     case ORION_OP_softmax: return is_odd_softmax(f, op) ? ORION_RULE_D03 : ORION_RULES;
     case ORION_OP_concat: {
@@ -158,12 +143,7 @@ static bool is_last_axis_gather(const orion_function *f, const orion_op *op) {
 }
 
 static bool is_runtime_conv(const orion_function *f, const orion_op *op) {
-  if (op->code != ORION_OP_conv) return false;
-  orion_ref ref = orion_op_ref(op, "weight");
-  if (ref == ORION_NONE || orion_ref_is_literal(ref)) return false;
-  const orion_op *by = maker(f, op, "weight");
-  orion_op_class cls = by ? orion_opcode_info(by->code)->cls : ORION_CLASS_MOVE;
-  return cls != ORION_CLASS_CONST && cls != ORION_CLASS_CONSTEXPR;
+  return op->code == ORION_OP_conv && !orion_ref_is_const(f, orion_op_ref(op, "weight"));
 }
 
 orion_sim_flaw orion_sim_rules_flaw(const orion_sim_rules *r, const orion_function *f, const orion_op *op) {

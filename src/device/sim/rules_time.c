@@ -12,13 +12,6 @@ static double bytes_of(const orion_type *t) {
   return orion_type_is_tensor(t) ? elements_of(t) * (double)orion_dtype_bits(t->dtype) / 8 : 0;
 }
 
-static bool is_constant(const orion_function *f, orion_ref ref) {
-  if (ref == ORION_NONE || orion_ref_is_literal(ref)) return true;
-  orion_op_id def = f->values[ref].def;
-  return def != ORION_NONE && (f->ops[def].code == ORION_OP_const ||
-                               orion_opcode_info(f->ops[def].code)->cls == ORION_CLASS_CONSTEXPR);
-}
-
 typedef struct product {
   double flops, weight_bytes, widest;  // of the operands in bytes
   bool conv;
@@ -38,7 +31,7 @@ static product product_of(const orion_function *f, const orion_op *op) {
     if (!turned) depth = (double)tw->dims[tw->rank - 2];
   }
   p.flops = 2 * depth * elements_of(ty);
-  p.weight_bytes = is_constant(f, w) ? bytes_of(tw) : 0;
+  p.weight_bytes = orion_ref_is_const(f, w) ? bytes_of(tw) : 0;
   p.widest = bytes_of(tx) > bytes_of(tw) ? bytes_of(tx) : bytes_of(tw);
   p.depth = conv ? tw->dims[1] : 0;
   return p;
@@ -49,7 +42,7 @@ static double op_time(const orion_sim_rules *r, const orion_function *f, const o
   double peak = t->fp16_tflops * 1e12 / (orion_sim_rules_off(r, ORION_RULE_X04) ? 4 : 1);
   double rate = t->weight_gb_s * 1e9 * (orion_sim_rules_off(r, ORION_RULE_X07) ? 4 : 1);
   if (op->code != ORION_OP_conv && op->code != ORION_OP_matmul && op->code != ORION_OP_linear) {
-    return op->n_results ? 2 * bytes_of(orion_value_type(f, op->results[0])) / (4 * t->weight_gb_s * 1e9) : 0;
+    return 2 * bytes_of(orion_value_type(f, op->results[0])) / (4 * t->weight_gb_s * 1e9);
   }
   product p = product_of(f, op);
   double work = p.flops / peak, read = p.weight_bytes / rate;
@@ -66,7 +59,8 @@ double orion_sim_rules_run_time(const orion_sim_rules *r, const orion_function *
   if (!r->target) return 0;
   double total = orion_sim_rules_off(r, ORION_RULE_C29) ? 0 : r->target->dispatch_us * 1e-6;
   ORION_EACH_OP(f, id) {
-    if (!is_constant(f, f->ops[id].n_results ? f->ops[id].results[0] : ORION_NONE)) total += op_time(r, f, &f->ops[id]);
+    const orion_op *op = &f->ops[id];
+    if (op->n_results && !orion_ref_is_const(f, op->results[0])) total += op_time(r, f, op);
   }
   return total;
 }

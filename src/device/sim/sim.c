@@ -10,15 +10,10 @@
 // packed.
 static orion_status parse_rows(const orion_device_options *options, const orion_sim_rules *rules, size_t *out,
                                orion_error *err) {
-  const char *text = orion_device_option(options, "rows");
-  *out = orion_sim_rules_play(rules, ORION_RULE_S01) ? rules->target->row_bytes : 1;
-  if (!text) return ORION_OK;
-  char *end;
-  unsigned long v = strtoul(text, &end, 10);
-  if (*end || *text == '-' || v == 0 || v > 4096 || (v & (v - 1))) {
-    return ORION_FAIL(err, ORION_INVALID, "device sim: rows=%s (want a power of two, 1 to 4096)", text);
-  }
-  *out = v;
+  long rows, usual = orion_sim_rules_play(rules, ORION_RULE_S01) ? (long)rules->target->row_bytes : 1;
+  ORION_TRY(orion_device_option_number("sim", options, "rows", 1, 4096, usual, &rows, err));
+  if (rows & (rows - 1)) return ORION_FAIL(err, ORION_INVALID, "device sim: rows=%ld (want a power of two)", rows);
+  *out = (size_t)rows;
   return ORION_OK;
 }
 

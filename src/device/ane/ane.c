@@ -11,25 +11,11 @@ enum { KEEP_DAYS = 7, KEEP_PROGRAMS = 128 };
 
 // ---- options ----
 
-static orion_status number_option(const orion_device_options *o, const char *key, long low, long high, long fallback,
-                                  long *out, orion_error *err) {
-  const char *text = orion_device_option(o, key);
-  *out = fallback;
-  if (!text) return ORION_OK;
-  char *end;
-  long v = strtol(text, &end, 10);
-  if (*end || v < low || v > high) {
-    return ORION_FAIL(err, ORION_INVALID, "device ane: %s=%s (want %ld to %ld)", key, text, low, high);
-  }
-  *out = v;
-  return ORION_OK;
-}
-
 static orion_status read_limits(orion_ane_device *d, const orion_device_options *o, orion_error *err) {
   long compiles, loaded, rows;
-  ORION_TRY(number_option(o, "compiles", 1, 1 << 20, d->target->max_compiles, &compiles, err));
-  ORION_TRY(number_option(o, "slots", 1, 1 << 20, d->target->max_programs, &loaded, err));
-  ORION_TRY(number_option(o, "rows", 1, 4096, 0, &rows, err));
+  ORION_TRY(orion_device_option_number("ane", o, "compiles", 1, 1 << 20, d->target->max_compiles, &compiles, err));
+  ORION_TRY(orion_device_option_number("ane", o, "slots", 1, 1 << 20, d->target->max_programs, &loaded, err));
+  ORION_TRY(orion_device_option_number("ane", o, "rows", 1, 4096, 0, &rows, err));
   if (rows & (rows - 1)) return ORION_FAIL(err, ORION_INVALID, "device ane: rows=%ld (want a power of two)", rows);
   d->limits = (orion_ane_limits){(int)compiles, (int)loaded};
   d->row_align = (size_t)rows;
@@ -38,7 +24,7 @@ static orion_status read_limits(orion_ane_device *d, const orion_device_options 
   if (cache && strcmp(cache, "off") == 0) {
     keep = 0;
   } else if (cache && strcmp(cache, "on") != 0) {
-    ORION_TRY(number_option(o, "cache", 1, 1 << 20, 0, &keep, err));
+    ORION_TRY(orion_device_option_number("ane", o, "cache", 1, 1 << 20, 0, &keep, err));
   }
   d->keep = (int)keep;
   return ORION_OK;
@@ -118,7 +104,6 @@ static void ane_close(orion_device *device) {
 static orion_status open_device(orion_ane_device *d, const orion_device_options *o, orion_error *err) {
   const char *stand_in = orion_device_option(o, "framework");
   if (!stand_in) stand_in = getenv("ORION_ANE_FRAMEWORK");
-  d->stand_in = stand_in != NULL;
   ORION_TRY(orion_ane_system_open(&d->system, stand_in, err));
   ORION_TRY(read_chip(d, o->family, err));
   ORION_TRY(read_limits(d, o, err));
@@ -129,7 +114,7 @@ static orion_status open_device(orion_ane_device *d, const orion_device_options 
   orion_ane_cache_key(d, key, sizeof key);
   orion_ane_sweep(d->base.allocator, d->temporary, key, d->keep ? KEEP_DAYS : -1);
   snprintf(d->description, sizeof d->description, "%s: %s%.160s", d->chip, d->route->text,
-           d->stand_in ? "; NOT Apple's but a stand-in for it" : "");
+           stand_in ? "; NOT Apple's but a stand-in for it" : "");
   return ORION_OK;
 }
 

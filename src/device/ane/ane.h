@@ -85,7 +85,6 @@ struct orion_ane_device {
   orion_ane_system system;
   const orion_ane_route *route;
   const orion_target *target;
-  bool stand_in;                  // not Apple's framework
   char description[256];
   char chip[32];                  // as the system says it: "h16g"
   char build[32];                 // of the operating system: what is compiled holds for one build
@@ -114,6 +113,7 @@ struct orion_ane_model {
   bool compiled, loaded;
   bool patched;                   // its weights are no longer those of `content`
   bool stale;                     // and have changed since it was loaded
+  orion_program *program;         // its text, without weights; NULL until one is updated
   // route a
   orion_id object;                // retained
   orion_file_map files[ORION_ANE_MAX_BLOBS + 1];  // the text, the blobs: `object` refers to their bytes
@@ -161,7 +161,7 @@ orion_status orion_ane_update(orion_executable *base, const char *value, const v
 // ---- failure.c ----
 
 typedef enum orion_ane_stage {
-  ORION_ANE_DESCRIBE, ORION_ANE_COMPILE, ORION_ANE_LOAD, ORION_ANE_EVALUATE, ORION_ANE_UNLOAD, ORION_ANE_STAGES
+  ORION_ANE_DESCRIBE, ORION_ANE_COMPILE, ORION_ANE_LOAD, ORION_ANE_EVALUATE, ORION_ANE_STAGES
 } orion_ane_stage;
 
 // Turns the system's error object (may be NULL; consumed, not released: it is autoreleased) or status into ours: what was

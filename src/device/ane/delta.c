@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/ane/ane.h"
@@ -43,8 +44,9 @@ static orion_status find_spot(const orion_allocator *a, const orion_ane_model *m
   if (l->kind != ORION_LIT_BLOB || strncmp(l->blob_path, mark, sizeof mark - 1) != 0) {
     return ORION_FAIL(err, ORION_UNSUPPORTED, "update '%s': a constant so small is part of the text (compile again)", value);
   }
-  int n = snprintf(out->file, sizeof out->file, "%s/%s", m->dir.path, l->blob_path + sizeof mark - 1);
-  if (n < 0 || (size_t)n >= sizeof out->file) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", m->dir.path);
+  if (!orion_ane_below(out->file, sizeof out->file, m->dir.path, l->blob_path + sizeof mark - 1)) {
+    return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", m->dir.path);
+  }
   orion_blob_file *file;
   orion_blob_tensor tensor;
   ORION_TRY(orion_blob_open(a, out->file, &file, err));
@@ -72,27 +74,23 @@ static orion_status patch_file(const char *path, uint64_t offset, const void *by
 }
 
 static long long file_size(const char *path) {
-  orion_file_map map;
-  if (orion_file_open_map(path, &map, NULL) != ORION_OK) return -1;
-  long long size = (long long)map.size;
-  orion_file_close_map(&map);
-  return size;
+  struct stat info;
+  return stat(path, &info) == 0 ? (long long)info.st_size : -1;
 }
 
 static orion_status patch(orion_ane_device *d, orion_ane_model *m, const char *value, const void *bytes, size_t n,
                           orion_error *err) {
-  char text[ORION_ANE_PATH_MAX + 16], data[ORION_ANE_PATH_MAX + 16];
-  snprintf(text, sizeof text, "%s/model.mil", m->dir.path);
-  snprintf(data, sizeof data, "%s/data", m->dir.path);
-  orion_program *p;
-  spot at = {0};
-  ORION_TRY(orion_mil_open(d->base.allocator, text, &(orion_mil_open_options){.unbound = true}, &p, err));
-  orion_status status = find_spot(d->base.allocator, m, find_constant(p, value), value, &at, err);
-  orion_program_destroy(p);
-  if (status == ORION_OK && n != at.size) {
-    status = ORION_FAIL(err, ORION_INVALID, "update '%s': %zu bytes for a constant of %zu", value, n, at.size);
+  char text[ORION_ANE_PATH_MAX], data[ORION_ANE_PATH_MAX];
+  if (!orion_ane_below(text, sizeof text, m->dir.path, "model.mil") || !orion_ane_below(data, sizeof data, m->dir.path, "data")) {
+    return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", m->dir.path);
   }
-  if (status != ORION_OK) return status;
+  const orion_mil_open_options unbound = {.unbound = true};
+  if (!m->program) ORION_TRY(orion_mil_open(d->base.allocator, text, &unbound, &m->program, err));
+  spot at = {0};
+  ORION_TRY(find_spot(d->base.allocator, m, find_constant(m->program, value), value, &at, err));
+  if (n != at.size) {
+    return ORION_FAIL(err, ORION_INVALID, "update '%s': %zu bytes for a constant of %zu", value, n, at.size);
+  }
   // From here on the directory is not what its name says: nobody else may take it.
   if (!m->patched) ORION_TRY(orion_ane_workdir_mark(d->base.allocator, &m->dir, "patched", NULL, err));
   m->patched = m->stale = true;

@@ -8,7 +8,7 @@
 
 static const char *const stages[ORION_ANE_STAGES] = {
     [ORION_ANE_DESCRIBE] = "taking the program", [ORION_ANE_COMPILE] = "compiling", [ORION_ANE_LOAD] = "loading",
-    [ORION_ANE_EVALUATE] = "running",            [ORION_ANE_UNLOAD] = "unloading"};
+    [ORION_ANE_EVALUATE] = "running"};
 
 // The rule behind a refusal, as far as its number or words tell. A compiler that fails without a word leaves the check.
 static orion_rule_id rule_of(orion_ane_stage stage, int64_t status, const char *text) {

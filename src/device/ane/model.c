@@ -129,8 +129,7 @@ static orion_status settle(orion_ane_device *d, orion_ane_model *m, bool *out_on
     if (instance) ORION_TRY(orion_ane_workdir_stage_again(d->base.allocator, &m->dir, instance, err));
     char id[ORION_ANE_ID_MAX];
     ORION_TRY(d->route->identify(d, m, m->dir.path, id, err));
-    int n = snprintf(to, sizeof to, "%s/%s", d->temporary, id);
-    if (n < 0 || (size_t)n >= sizeof to) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
+    if (!orion_ane_below(to, sizeof to, d->temporary, id)) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
     if (!has_id(d, id)) {
       orion_status status = orion_ane_workdir_claim(d->base.allocator, &m->dir, to, m->content, key, out_on_disk, err);
       if (status == ORION_OK) memcpy(m->id, id, sizeof id);
@@ -144,6 +143,7 @@ static orion_status settle(orion_ane_device *d, orion_ane_model *m, bool *out_on
 static void destroy(orion_ane_device *d, orion_ane_model *m) {
   orion_ane_model_unload(d, m);
   d->route->forget(d, m);
+  orion_program_destroy(m->program);
   bool keep = d->keep && m->compiled && !m->patched;
   orion_ane_workdir_release(&m->dir, keep);
   if (keep) orion_ane_trim(d->temporary, d->keep);  // training by recompiling leaves a program for each update

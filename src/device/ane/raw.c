@@ -36,16 +36,11 @@ static void answer_refused(const orion_ane_device *d, orion_answer *a, orion_sym
 
 // ---- files ----
 
-static bool path_below(char *out, const char *dir, const char *name) {
-  int n = snprintf(out, ORION_ANE_PATH_MAX, "%s/%s", dir, name);
-  return n > 0 && n < ORION_ANE_PATH_MAX;
-}
-
 // Nobody needs these files after a crash, so they are not flushed to the disk.
 static orion_status write_below(const orion_ane_device *d, const char *dir, const char *name, const void *bytes, size_t n,
                                 orion_error *err) {
   char path[ORION_ANE_PATH_MAX], parent[ORION_ANE_PATH_MAX];
-  if (!path_below(path, dir, name) || strstr(name, "..")) return ORION_FAIL(err, ORION_INVALID, "%s: not a name of a file", name);
+  if (!orion_ane_below(path, sizeof path, dir, name) || strstr(name, "..")) return ORION_FAIL(err, ORION_INVALID, "%s: not a name of a file", name);
   memcpy(parent, path, sizeof parent);
   *strrchr(parent, '/') = 0;
   ORION_TRY(orion_dir_make(parent, err));
@@ -139,7 +134,7 @@ static orion_status begin(orion_device *device, const orion_raw_program *p, raw 
   double start = orion_now();
   orion_error refusal;
   orion_status status = make_object(d, p, &r->object, r->id, &refusal);
-  if (status == ORION_OK && !path_below(r->dir, d->temporary, r->id)) {
+  if (status == ORION_OK && !orion_ane_below(r->dir, sizeof r->dir, d->temporary, r->id)) {
     status = ORION_FAIL(&refusal, ORION_LIMIT, "%s: its path is too long", d->temporary);
   }
   if (status == ORION_OK) {
@@ -252,7 +247,7 @@ static orion_status raw_run(orion_raw *base, const orion_raw_request *q, orion_a
 static orion_status read_below(const orion_ane_device *d, const char *dir, const char *name, char **out, size_t *out_n,
                                orion_error *err) {
   char path[ORION_ANE_PATH_MAX];
-  if (!path_below(path, dir, name)) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", dir);
+  if (!orion_ane_below(path, sizeof path, dir, name)) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", dir);
   return orion_file_read(d->base.allocator, path, SIZE_MAX / 4, out, out_n, err);
 }
 
@@ -265,7 +260,7 @@ static orion_status inherit(orion_ane_device *d, raw *r, const orion_raw_file *f
   if (status == ORION_OK) status = read_below(d, r->dir, "net.plist", &net, &n_net, err);
   orion_raw_program p = {.text = text, .n_text = n_text, .files = files, .n_files = n};
   if (status == ORION_OK) status = make_object(d, &p, &fresh.object, fresh.id, err);
-  if (status == ORION_OK && !path_below(fresh.dir, d->temporary, fresh.id)) {
+  if (status == ORION_OK && !orion_ane_below(fresh.dir, sizeof fresh.dir, d->temporary, fresh.id)) {
     status = ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", d->temporary);
   }
   if (status == ORION_OK) status = place(d, &fresh, &p, err);

@@ -57,9 +57,12 @@ orion_status orion_ane_a_object(const orion_ane_system *s, orion_cf text, orion_
 static orion_status map_files(orion_ane_model *m, const char *dir, orion_raw_file *out, char (*names)[32], orion_error *err) {
   for (m->n_files = 0; m->n_files <= ORION_ANE_MAX_BLOBS; m->n_files++) {
     char path[ORION_ANE_PATH_MAX + 32], *name = names[m->n_files];
-    snprintf(name, sizeof *names, m->n_files > 1 ? "weights/weight_%zu.bin" : "weights/weight.bin", m->n_files - 1);
-    if (!m->n_files) snprintf(name, sizeof *names, "model.mil");
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (m->n_files) {
+      orion_ane_weight_name(name, sizeof *names, m->n_files - 1);
+    } else {
+      snprintf(name, sizeof *names, "model.mil");
+    }
+    if (!orion_ane_below(path, sizeof path, dir, name)) return ORION_FAIL(err, ORION_LIMIT, "%s: its path is too long", dir);
     if (m->n_files && !orion_file_exists(path)) return ORION_OK;
     orion_file_map *map = &m->files[m->n_files];
     ORION_TRY(orion_file_open_map(path, map, err));

@@ -20,9 +20,13 @@
 #define LOCK "orion.lock"
 #define KEY "orion.key"
 
-static bool below(char *out, size_t size, const char *dir, const char *name) {
+bool orion_ane_below(char *out, size_t size, const char *dir, const char *name) {
   int n = snprintf(out, size, "%s/%s", dir, name);
   return n > 0 && (size_t)n < size;
+}
+
+void orion_ane_weight_name(char *out, size_t size, size_t i) {
+  snprintf(out, size, i ? "weights/weight_%zu.bin" : "weights/weight.bin", i);
 }
 
 static orion_status too_long(const char *path, orion_error *err) {
@@ -33,7 +37,8 @@ static void remove_below(const char *path, int depth) {
   DIR *dir = depth < 8 ? opendir(path) : NULL;
   for (struct dirent *e; dir && (e = readdir(dir));) {
     char child[ORION_ANE_PATH_MAX];
-    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !below(child, sizeof child, path, e->d_name)) continue;
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    if (!orion_ane_below(child, sizeof child, path, e->d_name)) continue;
     if (unlink(child) != 0) remove_below(child, depth + 1);
   }
   if (dir) closedir(dir);
@@ -46,7 +51,7 @@ void orion_ane_remove_tree(const char *path) {
 
 // ---- locks ----
 
-static bool lock_path(char *out, const char *dir) { return below(out, ORION_ANE_PATH_MAX, dir, LOCK); }
+static bool lock_path(char *out, const char *dir) { return orion_ane_below(out, ORION_ANE_PATH_MAX, dir, LOCK); }
 
 // The directory's lock, taken in the given way; -1 if there is none, it is held otherwise, or was removed meanwhile.
 static int take_lock(const char *dir, int how) {
@@ -78,11 +83,11 @@ static orion_status hash_dir(const char *path, char *out, orion_error *err) {
   if (!hash) return ORION_OOM(err, path);
   XXH3_128bits_reset(hash);
   char file[ORION_ANE_PATH_MAX];
-  bool ok = below(file, sizeof file, path, "model.mil") && hash_file(hash, file);
-  for (int i = 0; ok; i++) {
+  bool ok = orion_ane_below(file, sizeof file, path, "model.mil") && hash_file(hash, file);
+  for (size_t i = 0; ok; i++) {
     char name[64];
-    snprintf(name, sizeof name, i ? "weights/weight_%d.bin" : "weights/weight.bin", i);
-    if (!below(file, sizeof file, path, name) || !orion_file_exists(file)) break;
+    orion_ane_weight_name(name, sizeof name, i);
+    if (!orion_ane_below(file, sizeof file, path, name) || !orion_file_exists(file)) break;
     ok = hash_file(hash, file);
   }
   XXH128_hash_t digest = XXH3_128bits_digest(hash);
@@ -94,7 +99,7 @@ static orion_status hash_dir(const char *path, char *out, orion_error *err) {
 
 static orion_status make_locked(const orion_allocator *a, const char *temporary, orion_ane_workdir *out, orion_error *err) {
   char path[ORION_ANE_PATH_MAX];
-  if (!below(path, sizeof path, temporary, "orion-XXXXXX")) return too_long(temporary, err);
+  if (!orion_ane_below(path, sizeof path, temporary, "orion-XXXXXX")) return too_long(temporary, err);
   if (!mkdtemp(path)) return ORION_FAIL(err, ORION_IO, "%s: cannot make a directory: %s", path, strerror(errno));
   memcpy(out->path, path, sizeof path);
   if (!lock_path(path, out->path)) return too_long(out->path, err);
@@ -118,7 +123,7 @@ orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_progr
 orion_status orion_ane_workdir_stage_again(const orion_allocator *a, const orion_ane_workdir *w, int instance,
                                            orion_error *err) {
   char file[ORION_ANE_PATH_MAX];
-  if (!below(file, sizeof file, w->path, "model.mil")) return too_long(w->path, err);
+  if (!orion_ane_below(file, sizeof file, w->path, "model.mil")) return too_long(w->path, err);
   char *text;
   size_t size;
   ORION_TRY(orion_file_read(a, file, SIZE_MAX / 4, &text, &size, err));
@@ -150,7 +155,8 @@ static bool key_is(const orion_allocator *a, const char *dir, const char *want) 
   char path[ORION_ANE_PATH_MAX];
   char *text;
   size_t size;
-  if (!below(path, sizeof path, dir, KEY) || orion_file_read(a, path, 4096, &text, &size, NULL) != ORION_OK) return false;
+  if (!orion_ane_below(path, sizeof path, dir, KEY)) return false;
+  if (orion_file_read(a, path, 4096, &text, &size, NULL) != ORION_OK) return false;
   bool same = strcmp(text, want) == 0;
   orion_free(a, text, size + 1, 1);
   return same;
@@ -164,7 +170,7 @@ static void key_text(char *out, size_t size, const char *content, const char *ke
 orion_status orion_ane_workdir_mark(const orion_allocator *a, const orion_ane_workdir *w, const char *content,
                                     const char *key, orion_error *err) {
   char path[ORION_ANE_PATH_MAX], text[ORION_ANE_ID_MAX + 256];
-  if (!below(path, sizeof path, w->path, KEY)) return too_long(w->path, err);
+  if (!orion_ane_below(path, sizeof path, w->path, KEY)) return too_long(w->path, err);
   key_text(text, sizeof text, content, key);
   return orion_file_write(a, path, text, strlen(text), err);
 }
@@ -228,7 +234,7 @@ void orion_ane_workdir_release(orion_ane_workdir *w, bool keep) {
 static bool wanted(const orion_allocator *a, const char *dir, const char *key, int days) {
   char path[ORION_ANE_PATH_MAX];
   struct stat info;
-  if (!below(path, sizeof path, dir, KEY)) return false;
+  if (!orion_ane_below(path, sizeof path, dir, KEY)) return false;
   if (stat(path, &info) != 0) return stat(dir, &info) == 0 && time(NULL) - info.st_mtime < 3600;
   if (time(NULL) - info.st_mtime > (time_t)days * 24 * 3600) return false;
   char *text;
@@ -245,7 +251,7 @@ void orion_ane_sweep(const orion_allocator *a, const char *temporary, const char
   DIR *dir = opendir(temporary);
   for (struct dirent *e; dir && (e = readdir(dir));) {
     char path[ORION_ANE_PATH_MAX];
-    if (e->d_name[0] == '.' || !below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
+    if (e->d_name[0] == '.' || !orion_ane_below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
     int fd = take_lock(path, LOCK_EX);
     if (fd < 0) continue;
     if (!wanted(a, path, key, days)) orion_ane_remove_tree(path);
@@ -263,9 +269,9 @@ static int find_oldest(const char *temporary, char *out) {
   for (struct dirent *e; dir && (e = readdir(dir));) {
     char path[ORION_ANE_PATH_MAX], key[ORION_ANE_PATH_MAX];
     struct stat info;
-    if (e->d_name[0] == '.' || !below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
+    if (e->d_name[0] == '.' || !orion_ane_below(path, sizeof path, temporary, e->d_name) || !has_lock(path)) continue;
     n++;
-    if (!below(key, sizeof key, path, KEY) || stat(key, &info) != 0 || (*out && info.st_mtime >= oldest)) continue;
+    if (!orion_ane_below(key, sizeof key, path, KEY) || stat(key, &info) != 0 || (*out && info.st_mtime >= oldest)) continue;
     int fd = take_lock(path, LOCK_EX);
     if (fd < 0) continue;
     close(fd);

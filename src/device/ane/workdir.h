@@ -13,6 +13,10 @@
 #define ORION_ANE_PATH_MAX 1024
 #define ORION_ANE_ID_MAX 256
 
+bool orion_ane_below(char *out, size_t size, const char *dir, const char *name);  // "dir/name"; false: it does not fit
+// Path of weight file `i` in such a directory, as orion_mil_write_dir calls it.
+void orion_ane_weight_name(char *out, size_t size, size_t i);
+
 typedef struct orion_ane_workdir {
   char path[ORION_ANE_PATH_MAX];  // "": none
   int lock;                       // descriptor of orion.lock; valid while path is not empty

@@ -283,15 +283,11 @@ static bool take_cached(orion_cpu_weights *w, orion_cpu_weight *e, const orion_d
   return true;
 }
 
-static void free_memory(orion_cpu_weights *w, void *memory, size_t bytes) {
-  orion_free_aligned(w->allocator, memory, bytes ? bytes : 1, ORION_ALIGN_CACHE);
-}
-
 // Once stored, the file takes the place of the memory: its pages can be given back and had again.
 static void keep_cached(orion_cpu_weights *w, orion_cpu_weight *e, const orion_data_key *key) {
   void *packed = e->memory;
   if (!orion_weight_cache_store(w->cache, key, packed, e->bytes, w->pool)) return;
-  if (take_cached(w, e, key)) free_memory(w, packed, e->bytes);
+  if (take_cached(w, e, key)) orion_free_aligned(w->allocator, packed, e->bytes, ORION_ALIGN_CACHE);
 }
 
 // Large weights ask for large pages: fewer address translations while they stream through.
@@ -307,7 +303,7 @@ static orion_status make_memory(orion_cpu_weights *w, orion_cpu_weight *e, orion
   orion_data_key key;
   bool on_disk = cacheable(w, e, &key);
   if (on_disk && take_cached(w, e, &key)) return ORION_OK;
-  e->memory = orion_alloc_aligned(w->allocator, e->bytes ? e->bytes : 1, ORION_ALIGN_CACHE);
+  e->memory = orion_alloc_aligned(w->allocator, e->bytes, ORION_ALIGN_CACHE);
   if (!e->memory) return ORION_OOM(err, "weights");
   advise(e->memory, e->bytes);
   ORION_TRY(fill(w, e, err));
@@ -361,7 +357,7 @@ void orion_cpu_weight_release(orion_cpu_weights *w, orion_cpu_weight *e) {
   if (e->cached.map) {
     orion_weight_cache_release(&e->cached);
   } else if (!e->borrowed && e->memory) {
-    free_memory(w, e->memory, e->bytes);
+    orion_free_aligned(w->allocator, e->memory, e->bytes, ORION_ALIGN_CACHE);
   }
   orion_free(w->allocator, e, 1, sizeof *e);
 }

@@ -12,10 +12,9 @@ enum { FILE_HEADER = 16, ENTRY_HEADER = 24 };
 
 struct orion_record {
   const orion_allocator *allocator;
-  const char *name;
-  char *own_name;
-  orion_file_map map;
-  bool mapped, cut;
+  char *name;
+  orion_file_map map;          // all zero: of memory
+  bool cut;
   const uint8_t *data;
   size_t size, at;
   orion_arena arena;           // lists of the present entry
@@ -83,8 +82,7 @@ orion_status orion_record_open_memory(const orion_allocator *a, const char *name
   a = orion_allocator_or_default(a);
   orion_record *r = orion_alloc_zero(a, 1, sizeof *r);
   if (!r) return ORION_OOM(err, name);
-  *r = (orion_record){.allocator = a, .own_name = orion_strdup(a, name), .data = bytes, .size = n};
-  r->name = r->own_name;
+  *r = (orion_record){.allocator = a, .name = orion_strdup(a, name), .data = bytes, .size = n};
   orion_arena_init(&r->arena, a);
   orion_status status = r->name ? start(r, err) : ORION_OOM(err, name);
   if (status != ORION_OK) {
@@ -104,15 +102,14 @@ orion_status orion_record_open(const orion_allocator *a, const char *path, orion
     return status;
   }
   (*out)->map = map;
-  (*out)->mapped = true;
   return ORION_OK;
 }
 
 void orion_record_close(orion_record *r) {
   if (!r) return;
-  if (r->mapped) orion_file_close_map(&r->map);
+  orion_file_close_map(&r->map);
   orion_arena_deinit(&r->arena);
-  orion_strfree(r->allocator, r->own_name);
+  orion_strfree(r->allocator, r->name);
   orion_free(r->allocator, r, 1, sizeof *r);
 }
 

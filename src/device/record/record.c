@@ -128,7 +128,6 @@ typedef struct placer {         // of constants
   const orion_allocator *allocator;
   uint32_t n;
   bool failed;
-  bool write;                   // the second walk, which fills the buffer
 } placer;
 
 static bool place(void *ctx, const orion_literal *l, const char **out_path, uint64_t *out_offset) {
@@ -250,11 +249,11 @@ static orion_status write_tensor(orion_record_buffer *b, const orion_io *io, con
     orion_record_u64(b, 0);
     return ORION_OK;
   }
-  void *elements = orion_alloc(b->bytes.allocator, packed.bytes ? packed.bytes : 1, 1);
+  void *elements = orion_alloc(b->bytes.allocator, packed.bytes, 1);
   if (!elements) return ORION_OOM(err, "record");
   orion_layout_pack(l, s->memory, elements);
   orion_record_bytes(b, elements, packed.bytes);
-  orion_free(b->bytes.allocator, elements, packed.bytes ? packed.bytes : 1, 1);
+  orion_free(b->bytes.allocator, elements, packed.bytes, 1);
   return ORION_OK;
 }
 

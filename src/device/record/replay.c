@@ -102,7 +102,7 @@ static orion_status compare(replayer *r, const orion_record_entry *e, const orio
   orion_dtype d = (orion_dtype)t->layout.dtype;
   size_t bits = orion_dtype_bits(d) / 8;
   out.elements = orion_layout_elements(&t->layout);
-  void *now = orion_alloc(r->a, t->layout.bytes ? t->layout.bytes : 1, 1);
+  void *now = orion_alloc(r->a, t->layout.bytes, 1);
   if (!now) return ORION_OOM(err, "replay");
   orion_layout_pack(&s->layout, s->memory, now);
   for (size_t i = 0; i < out.elements; i++) {
@@ -119,7 +119,7 @@ static orion_status compare(replayer *r, const orion_record_entry *e, const orio
     double want = fabs(orion_load_double(d, t->bytes.text, i));
     if (isfinite(want) && want > out.scale) out.scale = want;
   }
-  orion_free(r->a, now, t->layout.bytes ? t->layout.bytes : 1, 1);
+  orion_free(r->a, now, t->layout.bytes, 1);
   return r->each ? r->each(r->ctx, &out, err) : ORION_OK;
 }
 

@@ -346,6 +346,11 @@ orion_status orion_dir_make(const char *path, orion_error *err) {
   return orion_dir_exists(path) ? ORION_OK : ORION_FAIL(err, ORION_IO, "%s: exists and is no directory", path);
 }
 
+bool orion_path_ends(const char *path, const char *end) {
+  size_t n = strlen(path), m = strlen(end);
+  return n >= m && strcmp(path + n - m, end) == 0;
+}
+
 char *orion_path_join(const orion_allocator *a, const char *dir, const char *name) {
   size_t d = strlen(dir), n = strlen(name);
   bool slash = d && dir[d - 1] != '/';

@@ -52,6 +52,7 @@ void orion_file_appender_close(orion_file_appender *f);  // NULL is ignored
 bool orion_file_exists(const char *path);
 bool orion_dir_exists(const char *path);
 orion_status orion_dir_make(const char *path, orion_error *err);  // with its parents; existing is fine
+bool orion_path_ends(const char *path, const char *end);          // "a.bin" with ".bin"
 char *orion_path_join(const orion_allocator *a, const char *dir, const char *name);  // NULL when out of memory
 
 #endif

@@ -17,11 +17,6 @@ static const cli_option options[] = {
     {0},
 };
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 // The type that the weights have now; matrices count where they are kept otherwise than the rest.
 static orion_dtype own_dtype(const orion_model *m) {
   const orion_data *q, *scales;
@@ -65,7 +60,7 @@ static orion_status copy_tokenizer(const char *from, const char *to, orion_error
 
 static orion_status save(const cli_args *a, const orion_model *m, orion_dtype dtype, orion_error *err) {
   const char *in = a->rest[0], *out = a->rest[1];
-  if (ends_with(out, ".bin")) {
+  if (orion_path_ends(out, ".bin")) {
     if (m->config.bos != 1) cli_warn("%s: llama2.c takes token 1 for the begin of a text, this model's is another", out);
     return orion_model_save_llama2c(m, out, err);
   }
@@ -77,7 +72,7 @@ static orion_status save(const cli_args *a, const orion_model *m, orion_dtype dt
 
 static orion_status convert(const cli_args *a, orion_model *m, orion_error *err) {
   orion_dtype dtype;
-  ORION_TRY(choose_dtype(a, m, ends_with(a->rest[1], ".bin"), &dtype, err));
+  ORION_TRY(choose_dtype(a, m, orion_path_ends(a->rest[1], ".bin"), &dtype, err));
   if (dtype != ORION_BF16) ORION_TRY(orion_model_check_weights(m, dtype == ORION_FP32 ? ORION_FP32 : ORION_FP16, err));
   ORION_TRY(save(a, m, dtype, err));
   const char *name = orion_dtype_name(dtype);

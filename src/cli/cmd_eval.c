@@ -10,6 +10,7 @@
 #include "cli/sim_report.h"
 #include "cli/npy.h"
 #include "cli/text_model.h"
+#include "train/tokens_impl.h"
 
 static const cli_option options[] = {
     CLI_MODEL_OPTIONS,
@@ -51,25 +52,22 @@ static orion_status each(void *ctx, size_t index, const float *logits, orion_err
 }
 
 static orion_status load_token_file(const char *path, int64_t vocab, int32_t **out_ids, size_t *out_n, orion_error *err) {
-  orion_file_map map;
-  ORION_TRY(orion_file_open_map(path, &map, err));
+  orion_token_file f = {.width = orion_token_width(vocab)};
+  ORION_TRY(orion_file_open_map(path, &f.map, err));
   orion_status status = ORION_OK;
-  size_t width = vocab > 65536 ? 4 : 2;
-  if (map.size % width) {
-    status = ORION_FAIL(err, ORION_FORMAT, "%s: %zu bytes, not a whole number of uint%zu tokens", path, map.size, 8 * width);
+  f.bytes = f.map.data;
+  if (f.map.size % (size_t)f.width) {
+    status = ORION_FAIL(err, ORION_FORMAT, "%s: %zu bytes, not a whole number of uint%d tokens", path, f.map.size, 8 * f.width);
   } else {
-    size_t n = map.size / width;
+    size_t n = f.map.size / (size_t)f.width;
     int32_t *ids = orion_alloc(NULL, n, sizeof *ids);
     if (!ids) status = ORION_OOM(err, path);
-    for (size_t i = 0; ids && i < n; i++) {
-      uint32_t id = 0;
-      for (size_t b = 0; b < width; b++) id |= (uint32_t)map.data[width * i + b] << (8 * b);
-      ids[i] = (int32_t)id;  // those past INT32_MAX become negative, and are refused like all outside the vocabulary
-    }
+    // Those past INT32_MAX become negative, and are refused like all outside the vocabulary.
+    for (size_t i = 0; ids && i < n; i++) ids[i] = orion_token_file_id(&f, i);
     *out_ids = ids;
     *out_n = n;
   }
-  orion_file_close_map(&map);
+  orion_file_close_map(&f.map);
   return status;
 }
 

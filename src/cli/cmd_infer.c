@@ -187,7 +187,9 @@ static orion_status generate(generation *g, int64_t max_new, orion_error *err) {
     g->decoded++;
   }
   g->decode_ms = 1e3 * (orion_now() - start);
-  if (max_new > room) cli_warn("context: the model's %lld positions are used up", (long long)orion_session_context(g->m.session));
+  if (max_new > room && !g->stopped) {
+    cli_warn("context: the model's %lld positions are used up", (long long)orion_session_context(g->m.session));
+  }
   return ORION_OK;
 }
 

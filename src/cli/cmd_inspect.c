@@ -23,11 +23,6 @@ static const cli_option options[] = {
 
 #define FEW 20
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static json_t *ints_json(int n, const int64_t *v) {
   json_t *list = json_array();
   for (int i = 0; i < n; i++) json_array_append_new(list, json_integer(v[i]));
@@ -342,8 +337,8 @@ static bool has_file(const char *dir, const char *name) {
 
 static orion_status inspect(const char *path, const char *svg, json_t **out, orion_error *err) {
   if (!orion_file_exists(path) && !orion_dir_exists(path)) return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory", path);
-  if (ends_with(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
-  if (ends_with(path, ".safetensors")) return inspect_safetensors(path, out, err);
+  if (orion_path_ends(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
+  if (orion_path_ends(path, ".safetensors")) return inspect_safetensors(path, out, err);
   if (orion_record_is(path)) return inspect_record(path, out, err);
   if (begins_as_blob(path)) return inspect_blob(path, out, err);
   char log[4096];
@@ -358,7 +353,7 @@ static orion_status inspect(const char *path, const char *svg, json_t **out, ori
     ORION_TRY(inspect_adapter(path, out, err));
     return has_file(path, "state.json") ? add_state(path, *out, err) : ORION_OK;
   }
-  if (ends_with(path, ".json") || ends_with(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
+  if (orion_path_ends(path, ".json") || orion_path_ends(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
   if (inspect_model(path, out, err) == ORION_OK) return ORION_OK;
   orion_error second = {0};
   if (inspect_tokenizer(path, out, &second) == ORION_OK) {

@@ -1,6 +1,7 @@
 // orion probe: asks a device about each rule of the catalogue that can be asked, one small program or sequence each, and
 // says whether the answer agrees. The simulator is asked in this process. A real engine is asked by a process of its own for
 // each rule: compiles are counted by process, and what kills a process must kill no other answer.
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,9 +10,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#endif
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -75,17 +73,6 @@ static json_t *find_row(const json_t *rows, const char *rule) {
 
 // ---- a process of its own ----
 
-static bool own_path(char *out, size_t size) {
-#ifdef __APPLE__
-  uint32_t n = (uint32_t)size;
-  return _NSGetExecutablePath(out, &n) == 0;
-#else
-  ssize_t n = readlink("/proc/self/exe", out, size - 1);
-  out[n > 0 ? n : 0] = 0;
-  return n > 0;
-#endif
-}
-
 // Reads what the child says until it ends or takes too long. False: too long.
 static bool read_answer(int fd, char *out, size_t size) {
   size_t used = 0;
@@ -107,8 +94,8 @@ static bool read_answer(int fd, char *out, size_t size) {
 static orion_status start(const session *s, const orion_rule *r, pid_t *out_pid, int *out_fd, orion_error *err) {
   char self[4096];
   int ends[2];
-  if (!own_path(self, sizeof self)) return ORION_FAIL(err, ORION_IO, "probe: where this program lies cannot be told");
-  if (pipe(ends) != 0) return ORION_FAIL(err, ORION_IO, "probe: no pipe");
+  ORION_TRY(cli_own_path(self, sizeof self, err));
+  if (pipe(ends) != 0) return ORION_FAIL(err, ORION_IO, "probe: no pipe: %s", strerror(errno));
   fcntl(ends[0], F_SETFD, FD_CLOEXEC);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

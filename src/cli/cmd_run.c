@@ -19,7 +19,7 @@ static const cli_option options[] = {
     {"out", 0, CLI_TEXT, "DIR", "write each output as DIR/NAME.npy", false},
     {"blobs", 0, CLI_TEXT, "DIR", "where @model_path is; default: beside the text", false},
     {"function", 0, CLI_TEXT, "NAME", "default: main, or the only one", false},
-    {"repeat", 0, CLI_INT, "N", "run N times; the time is the median's", false},
+    {"repeat", 0, CLI_INT, "N", "run N times; the time is the median of the last five", false},
     {"tolerance", 0, CLI_NUMBER, "X", "of a record: fail where an output differs by more than X of its scale", false},
     CLI_SIM_REPORT_OPTION,
     {0},
@@ -128,21 +128,21 @@ static orion_status fill_inputs(job *j, orion_error *err) {
 static orion_status run_times(job *j, orion_error *err) {
   int64_t n = cli_int(j->a, "repeat", 1);
   if (n < 1 || n > 1000000) return CLI_USAGE(err, "--repeat: %lld is not within 1 to 1000000", (long long)n);
-  double best[5] = {0};  // the middle of the last five is close enough to a median for a glance
+  double last[5] = {0};  // their middle is close enough to the median of all, for a glance
   for (int64_t i = 0; i < n; i++) {
     double start = orion_now();
     ORION_TRY(orion_run(j->bindings, err));
-    best[i % 5] = 1e3 * (orion_now() - start);
+    last[i % 5] = 1e3 * (orion_now() - start);
   }
   int k = n < 5 ? (int)n : 5;
   for (int i = 1; i < k; i++) {
-    for (int m = i; m > 0 && best[m] < best[m - 1]; m--) {
-      double t = best[m];
-      best[m] = best[m - 1];
-      best[m - 1] = t;
+    for (int m = i; m > 0 && last[m] < last[m - 1]; m--) {
+      double t = last[m];
+      last[m] = last[m - 1];
+      last[m - 1] = t;
     }
   }
-  j->ms = best[k / 2];
+  j->ms = last[k / 2];
   return ORION_OK;
 }
 

@@ -40,7 +40,7 @@ static orion_status decode(const cli_args *a, const orion_tokenizer *t, const ch
 }
 
 static orion_status write_file(const char *path, const int32_t *ids, size_t n, int32_t vocab, orion_error *err) {
-  size_t width = vocab > 65536 ? 4 : 2;
+  size_t width = (size_t)orion_token_width(vocab);
   orion_file_writer *w;
   ORION_TRY(orion_file_writer_open(NULL, path, &w, err));
   orion_status status = ORION_OK;

@@ -229,8 +229,7 @@ static orion_status open_model(run_state *r, orion_error *err) {
 }
 
 static bool is_text(const char *path) {
-  size_t n = strlen(path);
-  return !(n > 4 && (strcmp(path + n - 4, ".bin") == 0 || strcmp(path + n - 4, ".u16") == 0 || strcmp(path + n - 4, ".u32") == 0));
+  return !orion_path_ends(path, ".bin") && !orion_path_ends(path, ".u16") && !orion_path_ends(path, ".u32");
 }
 
 // A tokenizer is opened where one is named or a text is among the data.

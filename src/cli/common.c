@@ -60,6 +60,10 @@ orion_status cli_parse_ids(const char *text, const char *what, int32_t **out_ids
     }
     ids[n++] = (int32_t)v;
     p = end + strspn(end, " \t\r\n");
+    if (*p && *p != ',' && *p != ']') {  // there is room for as many ids as commas part
+      orion_free(NULL, ids, cap, sizeof *ids);
+      return CLI_USAGE(err, "%s: \"%.20s\" follows an id without a comma", what, p);
+    }
     if (*p == ',') p++;
     p += strspn(p, " \t\r\n");
   }

@@ -36,7 +36,7 @@ static orion_status parse_header(const char *path, const char *header, npy *out,
     return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: elements in Fortran order (save with numpy.ascontiguousarray)", path);
   }
   for (int i = 0; i < N_TYPES && !out->dtype; i++) {
-    if (strncmp(descr + 1, types[i].descr, 3) == 0) out->dtype = types[i].dtype;
+    if (*descr == '\'' && strncmp(descr + 1, types[i].descr, 3) == 0) out->dtype = types[i].dtype;
   }
   if (!out->dtype) return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: elements of type %.6s", path, descr);
   for (const char *at = shape + 1 + strspn(shape + 1, " "); *at && *at != ')';) {

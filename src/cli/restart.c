@@ -12,7 +12,7 @@
 
 #define NAME_MAX_BYTES 64
 
-static orion_status own_path(char *out, size_t size, orion_error *err) {
+orion_status cli_own_path(char *out, size_t size, orion_error *err) {
 #ifdef __APPLE__
   uint32_t n = (uint32_t)size;
   if (_NSGetExecutablePath(out, &n) == 0) return ORION_OK;
@@ -35,7 +35,7 @@ orion_status cli_restart(const cli_args *a, const char *const *without, const ch
   char path[4096], names[CLI_MAX_VALUES][NAME_MAX_BYTES];
   const char *argv[3 * CLI_MAX_VALUES + 16];
   size_t n = 0;
-  ORION_TRY(own_path(path, sizeof path, err));
+  ORION_TRY(cli_own_path(path, sizeof path, err));
   argv[n++] = "orion";
   argv[n++] = a->command->name;
   for (; *with && n < 10; with++) argv[n++] = *with;

@@ -239,9 +239,7 @@ static void read_config(orion_json_reader *r, orion_config *c) {
     if (!json_is_string(type) || strcmp(json_string_value(type), families[i].type) != 0) continue;
     snprintf(c->model_type, sizeof c->model_type, "%s", families[i].type);
     families[i].read(r, c);
-    if (orion_json_member(r, "quantization_config")) {
-      check_quantisation(r);
-    }
+    if (orion_json_member(r, "quantization_config")) check_quantisation(r);
     return;
   }
   orion_json_refuse(r, json_is_string(type) ? ORION_UNSUPPORTED : ORION_FORMAT, "model_type",

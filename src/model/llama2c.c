@@ -78,26 +78,27 @@ static const orion_data *by_halves(cursor *at, const orion_data *x, int64_t head
   return orion_data_take_rows(at->model->data, x, x->rows, at->index);
 }
 
-static orion_status take_all(cursor *at, orion_error *err) {
 #define FIELD(f) offsetof(orion_layer_weights, f)
-  static const size_t order[] = {FIELD(norm1), FIELD(wq), FIELD(wk), FIELD(wv), FIELD(wo),
-                                 FIELD(norm2), FIELD(gate), FIELD(down), FIELD(up)};
+const size_t orion_llama2c_fields[ORION_LLAMA2C_FIELDS] = {FIELD(norm1), FIELD(wq), FIELD(wk), FIELD(wv), FIELD(wo),
+                                                           FIELD(norm2), FIELD(gate), FIELD(down), FIELD(up)};
+bool orion_llama2c_rotated(size_t field) { return field == FIELD(wq) || field == FIELD(wk); }
 #undef FIELD
+
+static orion_status take_all(cursor *at, orion_error *err) {
   orion_model *m = at->model;
   const orion_config *c = &m->config;
   ORION_TRY(take(at, c->vocab, c->dim, "embedding", &m->embedding, err));
   size_t n_slots;
   const orion_slot *slots = orion_slots_layer(c->family, &n_slots);
-  for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+  for (size_t i = 0; i < ORION_LLAMA2C_FIELDS; i++) {
     const orion_slot *slot = slots;
-    while (slot->field != order[i]) slot++;
-    bool rotated = order[i] == offsetof(orion_layer_weights, wq) || order[i] == offsetof(orion_layer_weights, wk);
+    while (slot->field != orion_llama2c_fields[i]) slot++;
     for (int64_t layer = 0; layer < c->layers; layer++) {
       char tensor[64];
       snprintf(tensor, sizeof tensor, "layers.%d.%s", (int)layer, slot->name);
       const orion_data **x = orion_slot_at(&m->layers[layer], slot);
       ORION_TRY(take(at, orion_slot_extent(c, slot->rows), orion_slot_extent(c, slot->cols), tensor, x, err));
-      if (rotated) *x = by_halves(at, *x, c->head_dim);
+      if (orion_llama2c_rotated(slot->field)) *x = by_halves(at, *x, c->head_dim);
       if (!*x) return ORION_OOM(err, at->name);
     }
   }

@@ -55,15 +55,11 @@ static const orion_data *by_neighbours(writer *w, const orion_data *x) {
 }
 
 static orion_status put_layers(writer *w, orion_error *err) {
-#define FIELD(f) offsetof(orion_layer_weights, f)
-  static const size_t order[] = {FIELD(norm1), FIELD(wq), FIELD(wk), FIELD(wv), FIELD(wo),
-                                 FIELD(norm2), FIELD(gate), FIELD(down), FIELD(up)};
-#undef FIELD
-  for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-    bool rotated = order[i] == offsetof(orion_layer_weights, wq) || order[i] == offsetof(orion_layer_weights, wk);
+  for (size_t i = 0; i < ORION_LLAMA2C_FIELDS; i++) {
+    size_t field = orion_llama2c_fields[i];
     for (int64_t layer = 0; layer < w->model->config.layers; layer++) {
-      const orion_data *x = *(const orion_data **)(void *)((char *)&w->model->layers[layer] + order[i]);
-      ORION_TRY(put(w, rotated ? by_neighbours(w, x) : x, err));
+      const orion_data *x = *(const orion_data **)(void *)((char *)&w->model->layers[layer] + field);
+      ORION_TRY(put(w, orion_llama2c_rotated(field) ? by_neighbours(w, x) : x, err));
     }
   }
   return ORION_OK;

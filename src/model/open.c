@@ -89,8 +89,7 @@ static orion_status open_directory(const orion_allocator *a, const char *dir, or
 orion_status orion_model_open(const orion_allocator *a, const char *path, orion_model **out, orion_error *err) {
   a = orion_allocator_or_default(a);
   if (orion_dir_exists(path)) return open_directory(a, path, out, err);
-  size_t n = strlen(path);
-  if (n > 12 && strcmp(path + n - 12, ".safetensors") == 0) {
+  if (orion_path_ends(path, ".safetensors")) {
     return ORION_FAIL(err, ORION_INVALID, "%s: weights alone are no model (give the directory with config.json)", path);
   }
   return open_llama2c(a, path, out, err);

@@ -31,6 +31,11 @@ orion_status orion_stored_check(const orion_safetensors *file, const orion_store
 orion_status orion_llama2c_parse(const orion_allocator *a, const char *name, const char *dir, const void *bytes,
                                  size_t n, orion_model **out, orion_error *err);
 
+// Offsets in orion_layer_weights in the order of that file, each field for all layers; wq and wk have their rows by neighbours.
+enum { ORION_LLAMA2C_FIELDS = 9 };
+extern const size_t orion_llama2c_fields[ORION_LLAMA2C_FIELDS];
+bool orion_llama2c_rotated(size_t field);
+
 // Fills a new model from the weight files of a Hugging Face directory.
 orion_status orion_hf_load(orion_model *m, const char *dir, bool tied_stated, orion_error *err);
 

@@ -274,6 +274,13 @@ const orion_stored_tensor *orion_safetensors_find(const orion_safetensors *s, co
   return NULL;
 }
 
+const char *orion_safetensors_spelling(orion_dtype d) {
+  for (size_t i = 0; d != ORION_DTYPE_NONE && i < sizeof dtypes / sizeof *dtypes; i++) {
+    if (dtypes[i].dtype == d) return dtypes[i].spelling;
+  }
+  return NULL;
+}
+
 const char *orion_safetensors_meta(const orion_safetensors *s, const char *key) {
   for (size_t i = 0; i < s->n_metadata; i++) {
     if (strcmp(s->metadata[i].key, key) == 0) return s->metadata[i].value;

@@ -45,6 +45,7 @@ orion_status orion_safetensors_parse(const orion_allocator *a, const char *name,
                                      orion_safetensors **out, orion_error *err);
 void orion_safetensors_close(orion_safetensors *s);  // NULL is ignored
 const orion_stored_tensor *orion_safetensors_find(const orion_safetensors *s, const char *name);  // NULL if absent
+const char *orion_safetensors_spelling(orion_dtype d);  // "F32"; NULL for types that the format lacks
 const char *orion_safetensors_meta(const orion_safetensors *s, const char *key);           // NULL if absent
 
 // ---- writing ----

@@ -4,25 +4,6 @@
 
 #define BLOCK_BYTES (4u << 20)
 
-static const char *spelling(orion_dtype d) {
-  switch (d) {
-    case ORION_FP64: return "F64";
-    case ORION_FP32: return "F32";
-    case ORION_FP16: return "F16";
-    case ORION_BF16: return "BF16";
-    case ORION_INT64: return "I64";
-    case ORION_INT32: return "I32";
-    case ORION_INT16: return "I16";
-    case ORION_INT8: return "I8";
-    case ORION_UINT64: return "U64";
-    case ORION_UINT32: return "U32";
-    case ORION_UINT16: return "U16";
-    case ORION_UINT8: return "U8";
-    case ORION_BOOL: return "BOOL";
-    default: return NULL;
-  }
-}
-
 static void add_quoted(orion_strbuf *b, const char *s) {
   orion_strbuf_addc(b, '"');
   for (; *s; s++) {
@@ -39,7 +20,7 @@ static void add_quoted(orion_strbuf *b, const char *s) {
 
 static orion_status tensor_bytes(const char *path, const orion_tensor_source *t, size_t *out, orion_error *err) {
   size_t n = 1;
-  bool ok = t->rank >= 0 && t->rank <= ORION_MAX_RANK && spelling(t->dtype);
+  bool ok = t->rank >= 0 && t->rank <= ORION_MAX_RANK && orion_safetensors_spelling(t->dtype);
   for (int i = 0; ok && i < t->rank; i++) ok = t->dims[i] >= 0 && orion_mul_ok(n, (size_t)t->dims[i], &n);
   if (ok && n == orion_data_elements(t->data) && orion_dtype_bytes(t->dtype, n, out)) return ORION_OK;
   return ORION_FAIL(err, ORION_INVALID, "%s: tensor '%.100s' cannot be written: %zu x %zu elements as %s", path, t->name,
@@ -48,7 +29,7 @@ static orion_status tensor_bytes(const char *path, const orion_tensor_source *t,
 
 static void add_tensor(orion_strbuf *b, const orion_tensor_source *t, size_t begin, size_t end) {
   add_quoted(b, t->name);
-  orion_strbuf_addf(b, ":{\"dtype\":\"%s\",\"shape\":[", spelling(t->dtype));
+  orion_strbuf_addf(b, ":{\"dtype\":\"%s\",\"shape\":[", orion_safetensors_spelling(t->dtype));
   for (int i = 0; i < t->rank; i++) orion_strbuf_addf(b, "%s%lld", i ? "," : "", (long long)t->dims[i]);
   orion_strbuf_addf(b, "],\"data_offsets\":[%zu,%zu]}", begin, end);
 }

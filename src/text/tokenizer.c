@@ -43,17 +43,12 @@ void orion_tokenizer_close(orion_tokenizer *t) {
   orion_free(a, t, 1, sizeof *t);
 }
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), k = strlen(end);
-  return n >= k && strcmp(s + n - k, end) == 0;
-}
-
 // JSON files are told apart by content later; by name only where content cannot decide.
 static orion_tokenizer_format format_of(const char *name, const uint8_t *data, size_t size) {
   size_t i = 0;
-  if (ends_with(name, ".json")) return ORION_TOKENIZER_JSON;
-  if (ends_with(name, ".model")) return ORION_TOKENIZER_SENTENCEPIECE;
-  if (ends_with(name, ".bin")) return ORION_TOKENIZER_LLAMA2C;
+  if (orion_path_ends(name, ".json")) return ORION_TOKENIZER_JSON;
+  if (orion_path_ends(name, ".model")) return ORION_TOKENIZER_SENTENCEPIECE;
+  if (orion_path_ends(name, ".bin")) return ORION_TOKENIZER_LLAMA2C;
   while (i < size && (data[i] == ' ' || data[i] == '\n' || data[i] == '\r' || data[i] == '\t')) i++;
   if (i < size && data[i] == '{') return ORION_TOKENIZER_JSON;
   return size && data[0] == 0x0a ? ORION_TOKENIZER_SENTENCEPIECE : ORION_TOKENIZER_LLAMA2C;
@@ -204,7 +199,7 @@ static orion_status find_by_file(const orion_allocator *a, const char *path, con
   if (!pair && o->format == ORION_TOKENIZER_AUTO) {
     orion_file_map map;
     ORION_TRY(orion_file_open_map(p->main, &map, err));
-    pair = ends_with(path, ".json") && is_bare_vocab(map.data, map.size);
+    pair = orion_path_ends(path, ".json") && is_bare_vocab(map.data, map.size);
     *out_format = map.size ? format_of(path, map.data, map.size) : ORION_TOKENIZER_AUTO;
     orion_file_close_map(&map);
   }

@@ -12,17 +12,12 @@ static const struct {
     {"tokenizer.bin", 4}, {"tokenizer_config.json", GROUPS}, {"special_tokens_map.json", GROUPS},
     {"generation_config.json", GROUPS}};
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 // The row of the table under which a single file goes.
 static int row_of(const char *base) {
   for (int i = 0; i < ORION_TOKENIZER_FILES; i++) {
     if (known[i].group < GROUPS && strcmp(base, known[i].name) == 0) return i;
   }
-  return ends_with(base, ".bin") ? 6 : ends_with(base, ".model") ? 1 : 0;
+  return orion_path_ends(base, ".bin") ? 6 : orion_path_ends(base, ".model") ? 1 : 0;
 }
 
 static orion_status add(orion_tokenizer_files *out, const char *path, const char *name, orion_error *err) {

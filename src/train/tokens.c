@@ -18,17 +18,12 @@ struct orion_tokens {
 
 // ---- opening --------------------------------------------------------------------------------------------------------
 
-static bool ends_with(const char *s, const char *end) {
-  size_t n = strlen(s), m = strlen(end);
-  return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 // Bytes of an id by the file's name; 0: it is text.
 static int width_of(const char *path, const orion_tokens_options *o) {
-  if (ends_with(path, ".u16")) return 2;
-  if (ends_with(path, ".u32")) return 4;
-  if (!ends_with(path, ".bin")) return 0;
-  return o->width ? o->width : o->vocab <= 65536 ? 2 : 4;
+  if (orion_path_ends(path, ".u16")) return 2;
+  if (orion_path_ends(path, ".u32")) return 4;
+  if (!orion_path_ends(path, ".bin")) return 0;
+  return o->width ? o->width : orion_token_width(o->vocab);
 }
 
 static orion_status check_ids(const orion_token_file *f, const char *path, int64_t vocab, orion_error *err) {

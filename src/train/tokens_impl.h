@@ -17,6 +17,9 @@ typedef struct orion_token_file {
   uint64_t n_windows, first_window;
 } orion_token_file;
 
+// Bytes of an id in files that do not say.
+static inline int orion_token_width(int64_t vocab) { return vocab <= 65536 ? 2 : 4; }
+
 // Encodes a text file by the rules of tokens.h.
 orion_status orion_token_file_encode(const orion_allocator *a, const char *path, const orion_tokenizer *tokenizer,
                                      orion_token_file *out, orion_error *err);

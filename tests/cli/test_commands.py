@@ -206,6 +206,8 @@ suite.case("tokenize: documents as training data", documents_case)
 suite.fails("tokenize: documents from a file", ["tokenize", "-m", MODEL, "--documents", "text"], code=2, stderr="wants -f FILE")
 suite.case("tokenize: ids, back again, and the bytes of a token file", tokenize_case)
 suite.fails("tokenize: ids that are none", ["tokenize", "-m", MODEL, "--decode", "1,,2"], code=2)
+suite.fails("tokenize: ids without commas between", ["tokenize", "-m", MODEL, "--decode", "1 2 3 4 5 6 7"], code=2,
+            stderr="without a comma")
 
 # ---- compile, check, run ----
 

@@ -46,9 +46,14 @@ static orion_status refuse_same(const char *in, const char *out, orion_error *er
   return same ? CLI_USAGE(err, "%s: IN and OUT are the same", out) : ORION_OK;
 }
 
-static orion_status copy_tokenizer(const char *from, const char *to, orion_error *err) {
+// `asked`: by name, so that there must be one.
+static orion_status copy_tokenizer(const char *from, bool asked, const char *to, orion_error *err) {
   orion_tokenizer_files files = {0};
   orion_status status = orion_tokenizer_files_open(from, &files, err);
+  if (status == ORION_OK && asked && files.n == 0) {
+    status = ORION_FAIL(err, ORION_NOT_FOUND, "%s: neither a tokenizer nor a directory with one", from);
+  }
+  if (status == ORION_OK) status = orion_dir_make(to, err);
   for (size_t i = 0; status == ORION_OK && i < files.n; i++) {
     char *path = orion_path_join(NULL, to, files.names[i]);
     status = path ? orion_file_write(NULL, path, files.maps[i].data, files.maps[i].size, err) : ORION_OOM(err, to);
@@ -65,8 +70,7 @@ static orion_status save(const cli_args *a, const orion_model *m, orion_dtype dt
     return orion_model_save_llama2c(m, out, err);
   }
   const char *tokenizer = cli_text(a, "tokenizer", orion_dir_exists(in) ? in : NULL);
-  ORION_TRY(orion_dir_make(out, err));
-  if (tokenizer) ORION_TRY(copy_tokenizer(tokenizer, out, err));
+  if (tokenizer) ORION_TRY(copy_tokenizer(tokenizer, cli_flag(a, "tokenizer"), out, err));
   return orion_model_save(m, out, dtype, err);
 }
 

@@ -6,8 +6,6 @@
 static const char *const names[ORION_PROJECTIONS] = {"q", "k", "v", "o", "gate", "up", "down"};
 static const char *const keys[ORION_PROJECTIONS] = {"wq", "wk", "wv", "wo", "gate", "up", "down"};  // of the weights
 
-const char *orion_projection_name(orion_projection p) { return names[p]; }
-
 int orion_projection_of(const char *key) {
   for (int p = 0; p < ORION_PROJECTIONS; p++) {
     if (strcmp(keys[p], key) == 0) return p;

@@ -30,7 +30,6 @@ typedef struct orion_lora_slots {
   unsigned targets;  // bit p: projection p has one
 } orion_lora_slots;
 
-const char *orion_projection_name(orion_projection p);  // "q", "k", "v", "o", "gate", "up", "down"
 int orion_projection_of(const char *key);               // by the name of the weight's field, "wq"; -1: of none
 // The projections that a configuration has, as bits.
 unsigned orion_projection_all(const orion_config *c);

@@ -143,7 +143,8 @@ def refusals():
     for args, code, why in [([small, small], 2, "same"), ([small, out, "--dtype", "int3"], 2, "int3"),
                             ([small, out + ".bin", "--dtype", "int8"], 2, "fp32"),
                             ([small, out + ".bin"], 3, "epsilon"), ([suite.shared(GPT2), out + ".bin"], 3, "family"),
-                            ([suite.path("none"), out], 3, "none")]:
+                            ([suite.path("none"), out], 3, "none"),
+                            ([small, out, "--tokenizer", suite.path("nothing")], 3, "nothing")]:
         result = suite.orion_run(["convert", *args])
         expect(result.code == code and why in result.errors(), f"{args}: {result.code}, {result.errors()}")
         expect(not os.path.exists(args[1]) or args[1] == small, f"{args[1]} was made")

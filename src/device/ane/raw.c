@@ -40,7 +40,9 @@ static void answer_refused(const orion_ane_device *d, orion_answer *a, orion_sym
 static orion_status write_below(const orion_ane_device *d, const char *dir, const char *name, const void *bytes, size_t n,
                                 orion_error *err) {
   char path[ORION_ANE_PATH_MAX], parent[ORION_ANE_PATH_MAX];
-  if (!orion_ane_below(path, sizeof path, dir, name) || strstr(name, "..")) return ORION_FAIL(err, ORION_INVALID, "%s: not a name of a file", name);
+  if (!orion_ane_below(path, sizeof path, dir, name) || strstr(name, "..")) {
+    return ORION_FAIL(err, ORION_INVALID, "%s: not a name of a file", name);
+  }
   memcpy(parent, path, sizeof parent);
   *strrchr(parent, '/') = 0;
   ORION_TRY(orion_dir_make(parent, err));

@@ -104,6 +104,7 @@ static void ane_close(orion_device *device) {
 static orion_status open_device(orion_ane_device *d, const orion_device_options *o, orion_error *err) {
   const char *stand_in = orion_device_option(o, "framework");
   if (!stand_in) stand_in = getenv("ORION_ANE_FRAMEWORK");
+  d->stand_in = stand_in != NULL;
   ORION_TRY(orion_ane_system_open(&d->system, stand_in, err));
   ORION_TRY(read_chip(d, o->family, err));
   ORION_TRY(read_limits(d, o, err));
@@ -114,7 +115,7 @@ static orion_status open_device(orion_ane_device *d, const orion_device_options 
   orion_ane_cache_key(d, key, sizeof key);
   orion_ane_sweep(d->base.allocator, d->temporary, key, d->keep ? KEEP_DAYS : -1);
   snprintf(d->description, sizeof d->description, "%s: %s%.160s", d->chip, d->route->text,
-           stand_in ? "; NOT Apple's but a stand-in for it" : "");
+           d->stand_in ? "; NOT Apple's but a stand-in for it" : "");
   return ORION_OK;
 }
 

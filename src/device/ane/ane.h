@@ -85,6 +85,7 @@ struct orion_ane_device {
   orion_ane_system system;
   const orion_ane_route *route;
   const orion_target *target;
+  bool stand_in;                  // not Apple's framework
   char description[256];
   char chip[32];                  // as the system says it: "h16g"
   char build[32];                 // of the operating system: what is compiled holds for one build

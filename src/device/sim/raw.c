@@ -7,6 +7,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "device/layout.h"

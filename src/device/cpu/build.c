@@ -54,6 +54,15 @@ const orion_type *orion_cpu_result_type(const orion_cpu_build *b, const orion_op
   return b->f->values[op->results[i]].type;
 }
 
+bool orion_cpu_batch_strides(int rank, const int64_t *batch, const orion_cpu_view *v, int own, int64_t *out_strides) {
+  for (int i = 0; i < rank; i++) {
+    int at = i - (rank - own);
+    out_strides[i] = at < 0 || v->dims[at] == 1 ? 0 : v->strides[at];
+    if (at >= 0 && v->dims[at] != 1 && v->dims[at] != batch[i]) return false;
+  }
+  return own <= rank;
+}
+
 // View of an output surface.
 static orion_status surface_view(orion_cpu_build *b, uint32_t io, const orion_type *t, orion_cpu_view *out,
                                  orion_error *err) {
@@ -306,10 +315,11 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   b->values = ORION_ARENA_ARRAY(&b->scratch, orion_cpu_value, f->n_values + 1);
   b->rms = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_rms *, f->n_ops + 1);
   b->joins = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_join *, f->n_ops + 1);
+  b->attention_grads = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_attention_grad *, f->n_ops + 1);
   b->absorbed = ORION_ARENA_ARRAY(&b->scratch, bool, f->n_ops + 1);
   p->n_surfaces = f->n_params + f->n_outputs;
   p->surfaces = ORION_ARENA_ARRAY(&p->arena, uint32_t, p->n_surfaces + 1);
-  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->absorbed || !p->surfaces)
+  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->attention_grads || !b->absorbed || !p->surfaces)
     return ORION_OOM(err, "plan");
   for (size_t i = 0; i < f->n_values; i++) b->user[i] = ORION_NONE;
   for (size_t i = 0; i < p->n_surfaces; i++) p->surfaces[i] = ORION_CPU_NO_BUFFER;
@@ -331,7 +341,8 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   for (size_t i = 0; i < f->n_outputs; i++) assign_output(b, (uint32_t)(f->n_params + i), f->outputs[i]);
   if (!b->fuse) return ORION_OK;
   ORION_TRY(orion_cpu_find_rms(b, err));
-  return orion_cpu_find_joins(b, err);
+  ORION_TRY(orion_cpu_find_joins(b, err));
+  return orion_cpu_find_attention_grads(b, err);
 }
 
 // What only changes how a constant is seen waits until somebody wants elements: packed weights do not.
@@ -360,6 +371,7 @@ static orion_status emit_op(orion_cpu_build *b, orion_op_id id, orion_error *err
     return ORION_OK;
   }
   if (b->rms[id]) return orion_cpu_emit_rms(b, op, b->rms[id], err);
+  if (b->attention_grads[id]) return orion_cpu_emit_attention_grad(b, op, b->attention_grads[id], err);
   orion_cpu_emit_fn emit = orion_cpu_emitter(op->code);
   if (!emit) return ORION_FAIL(err, ORION_UNSUPPORTED, "the cpu device has no kernel for this operation");
   return emit(b, op, err);

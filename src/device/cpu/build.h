@@ -34,6 +34,12 @@ typedef struct orion_cpu_join {  // the two ops that join keys, and values, of o
   const orion_op *key, *value;
 } orion_cpu_join;
 
+typedef struct orion_cpu_attention_grad {  // of an attention spelled out (fuse_attention_grad.c), by the op that makes dv
+  orion_ref q, k, v, y, dy, mask;           // y: what attention gave; dy: its gradient
+  float score_scale, grad_scale;
+  const orion_op *dq, *dk;
+} orion_cpu_attention_grad;
+
 typedef struct orion_cpu_mask {  // an attention mask made ready, shared by the layers that use it
   struct orion_cpu_mask *next;
   orion_cpu_view raw, mask, lengths;
@@ -56,6 +62,7 @@ typedef struct orion_cpu_build {
   orion_cpu_value *values;
   const orion_cpu_rms **rms;     // by op: set on the last op of a pattern
   const orion_cpu_join **joins;  // by op: set on attentions that read cache and new tokens where they are
+  const orion_cpu_attention_grad **attention_grads;  // by op
   bool *absorbed;                // by op: part of a pattern, emits nothing
   orion_cpu_mask *masks;
   const orion_cpu_joined *joined;
@@ -92,6 +99,8 @@ const orion_type *orion_cpu_result_type(const orion_cpu_build *b, const orion_op
 // A packed buffer for result i (its output surface, if it has one), in the type of the value.
 orion_status orion_cpu_result(orion_cpu_build *b, const orion_op *op, uint32_t i, orion_cpu_view *out,
                               orion_error *err);
+// Strides of the first `own` dimensions of `v`, spread over batch dimensions; false: they do not broadcast to these.
+bool orion_cpu_batch_strides(int rank, const int64_t *batch, const orion_cpu_view *v, int own, int64_t *out_strides);
 // Result i is a view of what exists already.
 void orion_cpu_alias(orion_cpu_build *b, const orion_op *op, uint32_t i, const orion_cpu_view *v);
 orion_status orion_cpu_new_view(orion_cpu_build *b, orion_dtype dtype, int rank, const int64_t *dims,
@@ -155,6 +164,7 @@ orion_status orion_cpu_force(orion_cpu_build *b, orion_value_id v, const orion_c
 bool orion_cpu_may_wait(const orion_cpu_build *b, const orion_op *op);
 orion_status orion_cpu_find_rms(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
+orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err);
 
 // ---- emitters ----
 orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lacks the op
@@ -165,6 +175,8 @@ void orion_cpu_plan_deinit(orion_cpu_plan *p);
 
 orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_conv(orion_cpu_build *b, const orion_op *op, orion_error *err);
+orion_status orion_cpu_emit_attention_grad(orion_cpu_build *b, const orion_op *dv, const orion_cpu_attention_grad *g,
+                                           orion_error *err);
 orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_softmax(orion_cpu_build *b, const orion_op *op, orion_error *err);

@@ -186,6 +186,12 @@ static inline int64_t orion_cpu_row_offset(int rank, const int64_t *dims, const 
   return at;
 }
 
+// Keys that a row of an attention mask lets be seen: one more than the last that is not hidden (-10000, or less). NaN is not.
+static inline size_t orion_cpu_visible(const float *row, size_t n) {
+  while (n > 0 && row[n - 1] <= -9999.0f) n--;
+  return n;
+}
+
 // Gives every buffer its place by lifetime; sets memory_bytes and kept_bytes (memory.c).
 orion_status orion_cpu_plan_memory(orion_cpu_plan *p, const orion_allocator *scratch, orion_error *err);
 

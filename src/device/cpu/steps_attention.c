@@ -7,7 +7,6 @@
 #include "device/cpu/build.h"
 
 enum { ROWS = 64 };  // of the query, in one piece
-#define HIDDEN (-9999.0f)
 
 typedef struct batch_view {
   int64_t strides[ORION_MAX_RANK];
@@ -109,12 +108,6 @@ typedef struct lengths_step {
   int rank;  // batch dimensions of the mask
 } lengths_step;
 
-// Visible keys of one row within [first, first + n): one more than the last that is not hidden. NaN is not hidden.
-static size_t visible(const float *row, size_t n) {
-  while (n > 0 && row[n - 1] <= HIDDEN) n--;
-  return n;
-}
-
 static orion_status run_lengths(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const lengths_step *d = s->data;
   const orion_cpu_view *m = &s->in[0];
@@ -128,7 +121,7 @@ static orion_status run_lengths(const orion_cpu_exec *x, const orion_cpu_step *s
     bool blind = false;  // a row that sees nothing: softmax of equal scores, or NaN; leave it to the kernel
     for (size_t r = r0; r < r1; r++) {
       const float *row = mask + (int64_t)r * (m->dims[d->rank] == 1 ? 0 : m->strides[d->rank]);
-      size_t a = visible(row, d->keys[0]), b = visible(row + d->keys[0], d->keys[1]);
+      size_t a = orion_cpu_visible(row, d->keys[0]), b = orion_cpu_visible(row + d->keys[0], d->keys[1]);
       blind = blind || a + b == 0;
       if (a > most[0]) most[0] = a;
       if (b > most[1]) most[1] = b;
@@ -207,15 +200,8 @@ static orion_status mask_of(orion_cpu_build *b, const orion_op *op, const size_t
 // Strides of an operand's batch dimensions (all but its last `tail`) spread over those of the result.
 static orion_status spread_batch(const attention_step *d, const orion_cpu_view *v, int tail, batch_view *out,
                                  orion_error *err) {
-  int own = v->rank - tail;
-  for (int i = 0; i < d->batch_rank; i++) {
-    int at = i - (d->batch_rank - own);
-    out->strides[i] = at < 0 || v->dims[at] == 1 ? 0 : v->strides[at];
-    if (at >= 0 && v->dims[at] != 1 && v->dims[at] != d->batch[i]) {
-      return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
-    }
-  }
-  return own <= d->batch_rank ? ORION_OK : ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
+  if (orion_cpu_batch_strides(d->batch_rank, d->batch, v, v->rank - tail, out->strides)) return ORION_OK;
+  return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
 }
 
 // Keys or values as the kernel reads them: halves or floats, features in a row.

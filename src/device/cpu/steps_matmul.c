@@ -93,16 +93,6 @@ static orion_status floats(orion_cpu_build *b, orion_cpu_view *v, orion_error *e
   return fine ? ORION_OK : orion_cpu_to_f32(b, v, err);
 }
 
-// Batch strides of an operand of a result with `rank` dimensions; `own` of the operand's are batch dimensions.
-static bool batch_strides(const orion_type *out, int batch_rank, const orion_cpu_view *v, int own, int64_t *strides) {
-  for (int i = 0; i < batch_rank; i++) {
-    int at = i - (batch_rank - own);
-    strides[i] = at < 0 || v->dims[at] == 1 ? 0 : v->strides[at];
-    if (at >= 0 && v->dims[at] != 1 && v->dims[at] != out->dims[i]) return false;
-  }
-  return own <= batch_rank;
-}
-
 // `add` (may be NULL) is what adds the product to `sum`, and has the result.
 static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op *add, orion_ref sum, orion_error *err) {
   bool linear = op->code == ORION_OP_linear, tx = false, ty = true;
@@ -130,8 +120,8 @@ static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op 
   d->a = (orion_matrix){NULL, xm < 0 ? 0 : (size_t)in[0].strides[xm], (size_t)in[0].strides[xk]};
   d->b = (orion_matrix){NULL, (size_t)in[1].strides[yk], yn < 0 ? 0 : (size_t)in[1].strides[yn]};
   d->batch_rank = t->rank - (row_x ? 0 : 1) - (col_y ? 0 : 1);
-  if (!batch_strides(t, d->batch_rank, &in[0], row_x ? 0 : rx - 2, d->xs) ||
-      !batch_strides(t, d->batch_rank, &in[1], col_y ? 0 : ry - 2, d->ys)) {
+  if (!orion_cpu_batch_strides(d->batch_rank, t->dims, &in[0], row_x ? 0 : rx - 2, d->xs) ||
+      !orion_cpu_batch_strides(d->batch_rank, t->dims, &in[1], col_y ? 0 : ry - 2, d->ys)) {
     return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
   }
   d->batches = 1;

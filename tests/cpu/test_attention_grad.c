@@ -1,0 +1,108 @@
+// The gradient of attention in one step: the same numbers as operation by operation and as the simulator, for any number of
+// threads the same bits, and without a matrix of all scores.
+#include "device/cpu/build.h"
+#include "grad/grad.h"
+#include "lower/lower.h"
+#include "runs.h"
+
+typedef struct shape {
+  int64_t batch, tokens, heads, kv_heads, size;
+} shape;
+
+// dq, dk and dv of causal attention, for a gradient dy that is an input.
+static orion_plan *gradient_plan(const shape *s) {
+  orion_error err = {0};
+  orion_program *forward, *both;
+  orion_plan *plan;
+  orion_builder b;
+  orion_function *f;
+  assert_ok(orion_program_create(NULL, NULL, &forward, &err), &err);
+  assert_ok(orion_program_add_function(forward, "main", "ios18", &f, &err), &err);
+  orion_builder_init(&b, f);
+  const int64_t q_dims[] = {s->batch * s->tokens, s->heads * s->size}, k_dims[] = {q_dims[0], s->kv_heads * s->size};
+  orion_ref q = orion_build_param(&b, "q", ORION_FP32, 2, q_dims), k = orion_build_param(&b, "k", ORION_FP32, 2, k_dims);
+  orion_ref v = orion_build_param(&b, "v", ORION_FP32, 2, k_dims);
+  orion_value_id y = ORION_BUILD(&b, "y", ORION_OP_orion_attention, {"q", q}, {"k", k}, {"v", v},
+                                 {"heads", orion_build_int(&b, "heads", s->heads)},
+                                 {"kv_heads", orion_build_int(&b, "kv_heads", s->kv_heads)},
+                                 {"scale", orion_build_float(&b, "scale", ORION_FP32, 0.3)},
+                                 {"batch", orion_build_int(&b, "batch", s->batch)});
+  orion_build_output(&b, y, "y");
+  assert_ok(orion_builder_finish(&b, &err), &err);
+  static const char *const wrt[] = {"q", "k", "v"};
+  const orion_grad_seed seed = {"y", "dy"};
+  const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = 3};
+  assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
+  orion_program_destroy(forward);
+  const orion_lower_options lower = {.target = orion_target_find("cpu")};
+  assert_ok(orion_lower(both, &lower, &plan, &err), &err);
+  orion_program_destroy(both);
+  assert_int_equal(plan->n_parts, 1);
+  return plan;
+}
+
+static const shape shapes[] = {
+    {1, 64, 1, 1, 16}, {2, 200, 4, 4, 32}, {3, 33, 4, 2, 8}, {1, 130, 6, 1, 20}, {2, 2, 2, 2, 5},
+};
+
+static void it_equals_the_operations_it_stands_for(void **state) {
+  static const char *const others[] = {"cpu:fusion=off", "sim:ideal"};
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    orion_plan *plan = gradient_plan(&shapes[i]);
+    orion_program *p = plan->parts[0].program;
+    size_t n, m;
+    double *got = run_once("cpu", p, 5, &n);
+    for (int o = 0; o < 2; o++) {
+      double *want = run_once(others[o], p, 5, &m), size = 0;
+      assert_int_equal(n, m);
+      for (size_t k = 0; k < n; k++) size = fmax(size, fabs(want[k]));
+      for (size_t k = 0; k < n; k++) {
+        if (!(fabs(got[k] - want[k]) <= 2e-6 * size)) fail_msg("%zu: [%zu] is %g, %s has %g", i, k, got[k], others[o], want[k]);
+      }
+      free(want);
+    }
+    free(got);
+    orion_plan_destroy(plan);
+  }
+}
+
+static void threads_give_the_same_bits(void **state) {
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    orion_plan *plan = gradient_plan(&shapes[i]);
+    size_t n, m;
+    double *one = run_once("cpu:threads=1", plan->parts[0].program, 9, &n);
+    double *three = run_once("cpu:threads=3", plan->parts[0].program, 9, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(one, three, n * sizeof *one);
+    free(one);
+    free(three);
+    orion_plan_destroy(plan);
+  }
+}
+
+static void no_matrix_of_scores_is_kept(void **state) {
+  const shape s = {2, 256, 4, 4, 16};
+  const size_t scores = (size_t)(s.batch * s.heads * s.tokens * s.tokens) * sizeof(float);
+  orion_plan *plan = gradient_plan(&s);
+  orion_kernels k;
+  orion_kernels_init(&k, 0);
+  for (int fuse = 0; fuse < 2; fuse++) {
+    orion_cpu_plan p;
+    orion_error err = {0};
+    assert_ok(orion_cpu_build_plan(plan->parts[0].program->functions[0], &k, orion_default_allocator(), fuse, NULL, &p, &err),
+              &err);
+    print_message("# %zu bytes for the step, where scores take %zu\n", p.memory_bytes, scores);
+    assert_true(fuse ? p.memory_bytes < scores : p.memory_bytes > scores);
+    orion_cpu_plan_deinit(&p);
+  }
+  orion_plan_destroy(plan);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(it_equals_the_operations_it_stands_for),
+      cmocka_unit_test(threads_give_the_same_bits),
+      cmocka_unit_test(no_matrix_of_scores_is_kept),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -3,7 +3,7 @@
 #include "device/cpu/build.h"
 
 enum {
-  SHARES = 4,                          // pieces for each thread, so that none waits long for the last
+  SHARES = 2,                          // pieces for each thread: more would pack more, fewer wait longer for the last
   LEAST_ROWS = 48, LEAST_COLS = 32,    // of a piece
   TILE_ROWS = 192, TILE_COLS = 256,    // of a piece that is converted on its way out, at most
 };

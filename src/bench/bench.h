@@ -88,6 +88,7 @@ typedef struct orion_bench_options {
   const char *device;           // as orion_device_open takes it
   int threads;
   const char *weights;          // as of orion_session_options
+  const char *precision;        // of the cpu device: "exact" or "fast"; NULL: as the device was asked for
   int64_t context;              // 0: the model's
   int repeat;                   // samples of each figure
   bool quick;                   // small blocks and short runs: to try the command, not to measure

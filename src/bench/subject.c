@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/rng.h"
+#include "device/cpu/cpu.h"
 
 orion_status orion_bench_open(const orion_bench_options *o, bench_subject *out, orion_error *err) {
   *out = (bench_subject){0};
@@ -14,6 +15,7 @@ orion_status orion_bench_open(const orion_bench_options *o, bench_subject *out, 
   options.weights = o->weights;
   orion_status status = orion_model_open(NULL, o->model, &out->model, err);
   if (status == ORION_OK) status = orion_device_open(o->device, o->threads, NULL, &out->device, err);
+  if (status == ORION_OK && o->precision) status = orion_cpu_set_precision(out->device, o->precision, err);
   if (status == ORION_OK) status = orion_session_create(out->model, out->device, &options, &out->session, err);
   if (status == ORION_OK) {
     out->n_tokens = (size_t)orion_session_context(out->session);

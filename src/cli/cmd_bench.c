@@ -12,7 +12,8 @@
 
 static const cli_option options[] = {
     {"model", 'm', CLI_TEXT, "MODEL", "infer, prefill, train, update: what to run; kernels: whose shapes", false},
-    {"weights", 0, CLI_TEXT, "T", "fp16 (default) or fp32", false},
+    {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},
+    {"precision", 0, CLI_TEXT, "P", "exact (default) or fast", false},
     {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's; train, update: tokens of a sequence", false},
     {"prompt-tokens", 0, CLI_INT, "N", "infer: of the prompt before the first token; default 32", false},
     {"new", 'n', CLI_INT, "N", "infer: tokens decoded at a time; default 16", false},
@@ -52,7 +53,8 @@ static orion_status in_range(const cli_args *a, const char *name, int64_t fallba
 
 static orion_status read_options(const cli_args *a, int kind, orion_bench_options *out, orion_error *err) {
   *out = (orion_bench_options){.model = cli_text(a, "model", NULL), .device = cli_text(a, "device", NULL),
-                               .weights = cli_text(a, "weights", NULL), .quick = cli_flag(a, "quick")};
+                               .weights = cli_text(a, "weights", NULL),
+                               .precision = cli_text(a, "precision", NULL), .quick = cli_flag(a, "quick")};
   if (kinds[kind].needs_model && !out->model) return CLI_USAGE(err, "bench %s: -m MODEL is missing", kinds[kind].name);
   int64_t threads = cli_int(a, "threads", 0), repeat;
   if (threads < 0 || threads > 1024) return CLI_USAGE(err, "--threads: %lld is not within 0 to 1024", (long long)threads);

@@ -18,12 +18,13 @@ typedef struct text_model {
   double load_ms;
 } text_model;
 
-// Options that both commands have: -m, --tokenizer, --ctx, --weights, --target, --lora, --passes.
+// Options that both commands have: -m, --tokenizer, --ctx, --weights, --precision, --target, --lora, --passes.
 #define CLI_MODEL_OPTIONS                                                                                      \
   {"model", 'm', CLI_TEXT, "MODEL", "Hugging Face directory, or llama2.c FILE.bin", false},                    \
   {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},         \
   {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},                                  \
   {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},                               \
+  {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: on cpu, int8 and int4 meet rounded activations", false}, \
   {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},                  \
   {"lora", 0, CLI_TEXT, "PATH[:SCALE]", "apply a PEFT adapter, SCALE times (default 1); several add up", true},    \
   {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; \"\" for none", false}

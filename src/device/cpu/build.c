@@ -431,11 +431,12 @@ static orion_status build(orion_cpu_build *b, orion_findings *findings, orion_er
   return status;
 }
 
-orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a, bool fuse,
-                                  orion_findings *findings, orion_cpu_plan *out, orion_error *err) {
+orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a,
+                                  const orion_cpu_choices *choices, orion_findings *findings, orion_cpu_plan *out,
+                                  orion_error *err) {
   *out = (orion_cpu_plan){.allocator = a};
   orion_arena_init(&out->arena, a);
-  orion_cpu_build b = {.f = f, .plan = out, .k = k, .fuse = fuse, .op = ORION_NONE};
+  orion_cpu_build b = {.f = f, .plan = out, .k = k, .fuse = choices->fuse, .fast = choices->fast, .op = ORION_NONE};
   orion_arena_init(&b.scratch, a);
   orion_status status = build(&b, findings, err);
   orion_arena_deinit(&b.scratch);

@@ -56,7 +56,7 @@ typedef struct orion_cpu_build {
   orion_cpu_plan *plan;
   const orion_kernels *k;
   orion_arena scratch;  // dies with the build
-  bool fuse;
+  bool fuse, fast;
   uint32_t *uses;     // by value
   orion_op_id *user;  // by value: its only user, where uses is 1 and that is an op
   orion_cpu_value *values;
@@ -169,8 +169,13 @@ orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err
 // ---- emitters ----
 orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lacks the op
 
-orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a, bool fuse,
-                                  orion_findings *findings, orion_cpu_plan *out, orion_error *err);
+typedef struct orion_cpu_choices {  // of the device
+  bool fuse;
+  bool fast;  // activations may be rounded to integers
+} orion_cpu_choices;
+orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a,
+                                  const orion_cpu_choices *choices, orion_findings *findings, orion_cpu_plan *out,
+                                  orion_error *err);
 void orion_cpu_plan_deinit(orion_cpu_plan *p);
 
 orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion_error *err);

@@ -2,14 +2,14 @@
 // compiling makes a plan (build.c) and gives it memory and packed weights (exec.c, weights.c); running walks the plan.
 //
 // Options: isa=portable|avx2|avx512|neon|native, threads=N, fusion=on|off, profile=on|off, cache=on|off (off; packed
-// weights in the user's cache directory, see weight_cache.c).
+// weights in the user's cache directory, see weight_cache.c), precision=exact|fast (fast: activations are rounded to
+// integers before they meet quantised weights, see steps_linear.c).
 #include "device/cpu/cpu.h"
 
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
-#include "device/cpu/build.h"
 
 #define CACHE_BYTES (UINT64_C(8) << 30)  // that packed weights may take on disk
 
@@ -34,9 +34,12 @@ static orion_status read_option(orion_cpu_device *d, const char *key, const char
   } else if (strcmp(key, "fusion") == 0 || strcmp(key, "profile") == 0 || strcmp(key, "cache") == 0) {
     bool on;
     if (!on_off(value, &on)) return ORION_FAIL(err, ORION_INVALID, "cpu: %s=%s (want on or off)", key, value);
-    *(*key == 'f' ? &d->fuse : *key == 'p' ? &d->profile : &d->cache) = on;
+    *(*key == 'f' ? &d->choices.fuse : *key == 'p' ? &d->profile : &d->cache) = on;
+  } else if (strcmp(key, "precision") == 0) {
+    return orion_cpu_set_precision(&d->base, value, err);
   } else {
-    return ORION_FAIL(err, ORION_INVALID, "cpu: no option %s (isa, threads, fusion, profile and cache are known)", key);
+    return ORION_FAIL(err, ORION_INVALID, "cpu: no option %s (isa, threads, fusion, profile, cache and precision are known)",
+                      key);
   }
   return ORION_OK;
 }
@@ -55,13 +58,26 @@ orion_status orion_cpu_keep_weights(orion_device *device, orion_error *err) {
   return orion_weight_cache_open(device->allocator, NULL, CACHE_BYTES, &d->weights.cache, err);
 }
 
+orion_status orion_cpu_set_precision(orion_device *device, const char *precision, orion_error *err) {
+  bool fast = strcmp(precision, "fast") == 0;
+  if (!fast && strcmp(precision, "exact") != 0) {
+    return ORION_FAIL(err, ORION_INVALID, "precision: %s is neither exact nor fast", precision);
+  }
+  if (device->vtable == &orion_device_cpu) {
+    ((orion_cpu_device *)device)->choices.fast = fast;
+  } else if (fast) {
+    return ORION_FAIL(err, ORION_INVALID, "precision: only the cpu device can be fast (leave the option away)");
+  }
+  return ORION_OK;
+}
+
 static orion_status cpu_open(const orion_allocator *a, const orion_device_options *options, int threads,
                              orion_device **out, orion_error *err) {
   orion_cpu_device *d = orion_alloc_zero(a, 1, sizeof *d);
   if (!d) return ORION_OOM(err, "cpu");
   d->base.vtable = &orion_device_cpu;
   d->base.allocator = a;
-  d->fuse = true;
+  d->choices.fuse = true;
   uint32_t mask = UINT32_MAX;
   orion_status status = ORION_OK;
   if (options->family && !orion_cpu_level(options->family, &mask)) {
@@ -116,7 +132,7 @@ static orion_status cpu_supports(orion_device *device, orion_program *p, orion_f
   for (size_t i = 0; i < p->n_functions; i++) {
     if (!all_dimensions_known(p->functions[i], out)) continue;
     orion_cpu_plan plan = {0};
-    orion_status status = orion_cpu_build_plan(p->functions[i], &d->k, d->base.allocator, d->fuse, out, &plan, err);
+    orion_status status = orion_cpu_build_plan(p->functions[i], &d->k, d->base.allocator, &d->choices, out, &plan, err);
     orion_cpu_plan_deinit(&plan);
     if (status != ORION_OK) return status;
   }
@@ -147,7 +163,7 @@ static size_t memory_of(const orion_cpu_plan *p) {
 
 // A plan with memory for the executable's program as it stands.
 static orion_status make_plan(orion_cpu_device *d, orion_cpu_executable *e, orion_cpu_plan *out, orion_error *err) {
-  orion_status status = orion_cpu_build_plan(e->f, &d->k, d->base.allocator, d->fuse, NULL, out, err);
+  orion_status status = orion_cpu_build_plan(e->f, &d->k, d->base.allocator, &d->choices, NULL, out, err);
   if (status == ORION_OK) status = orion_cpu_plan_bind(d, out, err);
   if (status != ORION_OK) {
     orion_cpu_plan_unbind(d, out);

@@ -2,7 +2,7 @@
 #ifndef ORION_DEVICE_CPU_CPU_H
 #define ORION_DEVICE_CPU_CPU_H
 
-#include "device/cpu/plan.h"
+#include "device/cpu/build.h"
 #include "device/cpu/weights.h"
 #include "device/device.h"
 
@@ -12,7 +12,8 @@ typedef struct orion_cpu_device {
   orion_pool *pool;
   orion_cpu_weights weights;
   const char *level;
-  bool fuse, profile, cache;
+  orion_cpu_choices choices;
+  bool profile, cache;
 } orion_cpu_device;
 
 // A constant that was updated: bytes of our own in the place of the program's.
@@ -33,6 +34,8 @@ typedef struct orion_cpu_executable {
 
 // Packed weights are kept on disk from now on (weight_cache.h), as with the option cache=on. Other devices are left alone.
 orion_status orion_cpu_keep_weights(orion_device *device, orion_error *err);
+// "exact" or "fast", as the option precision=; for programs compiled from now on. Other devices know exact only.
+orion_status orion_cpu_set_precision(orion_device *device, const char *precision, orion_error *err);
 
 // Memory, weights and constant steps of a built plan (exec.c).
 orion_status orion_cpu_plan_bind(orion_cpu_device *d, orion_cpu_plan *p, orion_error *err);

@@ -4,9 +4,11 @@
 //
 // Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): pieces of ROWS
 // rows by COLS columns, whose block of x stays in the second-level cache.
+//
+// With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces.
 #include "device/cpu/build.h"
 
-enum { ROWS = 128, FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, MANY_PANELS = 8 };
+enum { ROWS = 128, FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, MANY_PANELS = 8, LEAST_PIECES = 12, ROUNDED_ROWS = 4 };
 
 typedef struct linear_step {
   size_t rows, n, k, x_stride, panels, grain, row_blocks;
@@ -15,6 +17,9 @@ typedef struct linear_step {
   size_t block; // of quantised weights
   bool bias;    // in[1]
   bool direct;  // the kernel writes the result itself
+  bool rounded;          // x is
+  uint32_t rounded_x;    // a buffer for it
+  size_t rounded_row;    // bytes
   size_t y_stride;
   const orion_chain *chain;
 } linear_step;
@@ -34,13 +39,39 @@ static void store_tile(const linear_run *r, const linear_step *d, size_t row, si
   }
 }
 
+// Rows [t0, t0 + rows) of x by panels [p0, p1).
+static void product(const linear_run *r, const orion_panels *w, float *y, size_t y_stride, size_t t0, size_t rows,
+                    size_t p0, size_t p1) {
+  const linear_step *d = r->s->data;
+  const float *bias = d->bias ? orion_cpu_at(r->x, &r->s->in[1]) : NULL;
+  if (d->rounded) {
+    const uint8_t *x = (const uint8_t *)r->x->base[d->rounded_x] + t0 * d->rounded_row;
+    r->x->k->linear_rounded(y, y_stride, x, rows, w, bias, p0, p1);
+  } else {
+    const float *x = (const float *)orion_cpu_at(r->x, &r->s->in[0]) + t0 * d->x_stride;
+    r->x->k->linear(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1);
+  }
+}
+
+static orion_panels weights_of(const linear_run *r) {
+  const linear_step *d = r->s->data;
+  return orion_cpu_panels_at(r->x->base[d->weights], d->type, d->n, d->k, d->block);
+}
+
+static void round_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const linear_run *r = ctx;
+  const linear_step *d = r->s->data;
+  const float *x = orion_cpu_at(r->x, &r->s->in[0]);
+  orion_panels w = weights_of(r);
+  r->x->k->round_rows((uint8_t *)r->x->base[d->rounded_x] + begin * d->rounded_row, x + begin * d->x_stride, d->x_stride,
+                      end - begin, &w);
+}
+
 static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_run *r = ctx;
   const linear_step *d = r->s->data;
   const orion_cpu_exec *x = r->x;
-  const float *in = orion_cpu_at(x, &r->s->in[0]);
-  const float *bias = d->bias ? orion_cpu_at(x, &r->s->in[1]) : NULL;
-  orion_panels w = orion_cpu_panels_at(x->base[d->weights], d->type, d->n, d->k, d->block);
+  orion_panels w = weights_of(r);
   size_t groups = (d->panels + d->grain - 1) / d->grain;
   float *tile = orion_cpu_scratch(x, worker);
   for (size_t i = begin; i < end; i++) {
@@ -50,11 +81,11 @@ static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
     size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < d->n ? p1 * ORION_PANEL_ROWS : d->n;
     if (d->direct) {
       float *y = orion_cpu_at(x, &r->s->out[0]);
-      x->k->linear(y + t0 * d->y_stride, d->y_stride, in + t0 * d->x_stride, d->x_stride, rows, &w, bias, p0, p1);
+      product(r, &w, y + t0 * d->y_stride, d->y_stride, t0, rows, p0, p1);
       continue;
     }
     size_t stride = d->grain * ORION_PANEL_ROWS;
-    x->k->linear(tile - c0, stride, in + t0 * d->x_stride, d->x_stride, rows, &w, bias, p0, p1);
+    product(r, &w, tile - c0, stride, t0, rows, p0, p1);
     size_t tall = d->rows < ROWS ? d->rows : ROWS;
     store_tile(r, d, t0, rows, c0, c1, tile, stride, tile + tall * stride);
   }
@@ -64,6 +95,7 @@ static orion_status run_linear(const orion_cpu_exec *x, const orion_cpu_step *s,
   const linear_step *d = s->data;
   linear_run r = {x, s};
   size_t groups = (d->panels + d->grain - 1) / d->grain;
+  if (d->rounded) orion_cpu_for(x, d->rows, ROUNDED_ROWS, d->rows * d->k, round_piece, &r);
   orion_cpu_for(x, groups * d->row_blocks, 1, d->rows * d->n * d->k / 8, linear_piece, &r);
   return ORION_OK;
 }
@@ -116,8 +148,16 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->block = w->block;
   size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
                                      : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
-  size_t grain = (PIECE_BYTES / panel_bytes) & ~(size_t)3;
+  size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
+  grain = (grain < most ? grain : most) & ~(size_t)3;
   d->grain = d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
+  d->rounded = b->fast && d->block;
+  if (d->rounded) {
+    size_t bytes;
+    d->rounded_row = orion_rounded_row_bytes(d->k, d->block);
+    if (!orion_mul_ok(d->rows, d->rounded_row, &bytes)) return ORION_FAIL(err, ORION_LIMIT, "too many rows");
+    ORION_TRY(orion_cpu_temp(b, bytes, &d->rounded_x, err));
+  }
   d->chain = e->chain;
   d->direct = is_direct(e->chain, d->n, &d->y_stride);
   orion_cpu_view ins[ORION_CHAIN_OPERANDS + 2] = {x};
@@ -132,7 +172,8 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
   size_t tall = d->rows < ROWS ? d->rows : ROWS;
   orion_cpu_step step = {
-      .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d};
+      .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d,
+      .n_tmp = d->rounded, .tmp = &d->rounded_x};
   step.scratch = d->direct ? 0 : tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
   return orion_cpu_add_step(b, &step, err);
 }

@@ -14,6 +14,10 @@ INLINE v16 v16_nibbles(v16i words, int at) {
   const float offset = (float)((1 << (23 - at)) + 8);
   return v16_sub(v16_of(i16_or(i16_and(words, i16_set(mask)), i16_set(exponent))), v16_set(offset));
 }
+// Byte `i` of sixteen words, as floats.
+INLINE v16 v16_bytes(v16i words, int i) {
+  return i16_to_float(i16_sra(i == 3 ? words : i16_shl(words, 24 - 8 * i), 24));
+}
 INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
 
 typedef struct quantised_in {
@@ -25,17 +29,29 @@ typedef struct quantised_in {
   size_t group, groups;
 } quantised_in;
 
+// a is at the element that b, of panel c, stands for.
+INLINE void add_products(const int R, const int C, int c, v16 *sum, const quantised_in *in, const float *a, v16 b) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row]), b, sum[r * C + c]);
+}
+
 // One group: a at its first element, w at its integers in the first panel. R rows, C panels (constants at every call).
 INLINE void sum_group_i8(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
-  for (size_t k = 0; k < in->group; k++) {
-    v16 b[4];
+  size_t left = in->group;
+  for (; left >= 4; left -= 4, a += 4, w += 64) {
 #pragma GCC unroll 4
-    for (int c = 0; c < C; c++) b[c] = v16_load_i8((const int8_t *)w + (size_t)c * in->panel + k * 16);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-      v16 x = v16_set(a[(size_t)r * in->row + k]);
+    for (int c = 0; c < C; c++) {
+      v16i words = load_words(w + (size_t)c * in->panel);
 #pragma GCC unroll 4
-      for (int c = 0; c < C; c++) sum[r * C + c] = v16_fma(x, b[c], sum[r * C + c]);
+      for (int i = 0; i < 4; i++) add_products(R, C, c, sum, in, a + i, v16_bytes(words, i));
+    }
+  }
+  for (; left; left--, a++) {
+#pragma GCC unroll 4
+    for (int c = 0; c < C; c++) {
+      int done = (int)(in->group % 4 - left) * 8;
+      v16i words = i16_shl(load_words(w + (size_t)c * in->panel), 24 - done);
+      add_products(R, C, c, sum, in, a, i16_to_float(i16_sra(words, 24)));
     }
   }
 }
@@ -44,11 +60,7 @@ INLINE void sum_group_i8(const int R, const int C, v16 *sum, const quantised_in 
 INLINE void add_nibbles(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const v16i *words,
                         int at) {
 #pragma GCC unroll 4
-  for (int c = 0; c < C; c++) {
-    v16 b = v16_nibbles(words[c], at);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row]), b, sum[r * C + c]);
-  }
+  for (int c = 0; c < C; c++) add_products(R, C, c, sum, in, a, v16_nibbles(words[c], at));
 }
 
 INLINE void sum_group_i4(const int R, const int C, v16 *sum, const quantised_in *in, const float *a, const uint8_t *w) {
@@ -148,7 +160,11 @@ static void quantised_few(float *y, size_t y_stride, const float *x, size_t x_st
 // Elements [k, k + depth) of one group as floats; `from` is the group's integers, k a multiple of 8.
 static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from, size_t k, size_t depth) {
   if (type == ORION_KERNEL_I8) {
-    for (size_t i = 0; i < depth; i++) v16_store(dst + i * 16, v16_load_i8((const int8_t *)from + (k + i) * 16));
+    for (from += k / 4 * 64; depth; from += 64) {
+      v16i words = load_words(from);
+#pragma GCC unroll 4
+      for (int i = 0; i < 4 && depth; i++, depth--, dst += 16) v16_store(dst, v16_bytes(words, i));
+    }
     return;
   }
   for (from += k / 8 * 64; depth; from += 64) {

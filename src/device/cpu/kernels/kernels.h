@@ -35,9 +35,10 @@ static inline size_t orion_kernel_type_size(orion_kernel_type t) { return t == O
 // the last panel are zero. One layout for every level.
 //
 // Quantised: W[n][k] = q[n][k] * scale[n][k / group], group dividing K. In panel p
-//   I8  q of row 16p + j at byte k * 16 + j
-//   I4  groups come one after another; a 32-bit word holds eight neighbouring k of a row as q + 8, the first in its
-//       lowest bits; each group starts a word of its own; word w of a group, of row 16p + j, is at w * 16 + j
+// groups come one after another; a 32-bit word holds neighbouring k of a row, the first in its lowest bits; each group
+// starts a word of its own; word w of a group, of row 16p + j, is at w * 16 + j
+//   I8  four k, as two's complement
+//   I4  eight k, as q + 8
 // The scales, halves, are an array of their own: at (p * (K / group) + g) * 16 + j.
 enum { ORION_PANEL_ROWS = 16 };
 
@@ -58,7 +59,8 @@ static inline size_t orion_panels_size(orion_kernel_type type, size_t rows, size
 }
 // The same of quantised weights. K > 0.
 static inline size_t orion_quantised_panel_bytes(orion_kernel_type type, size_t cols, size_t group) {
-  return type == ORION_KERNEL_I8 ? cols * ORION_PANEL_ROWS : cols / group * ((group + 7) / 8) * ORION_PANEL_ROWS * 4;
+  size_t in_word = type == ORION_KERNEL_I8 ? 4 : 8;
+  return cols / group * ((group + in_word - 1) / in_word) * ORION_PANEL_ROWS * 4;
 }
 static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) {
   return orion_panel_count(rows) * ORION_PANEL_ROWS * (cols / group);
@@ -67,6 +69,23 @@ static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) 
 // scale: halves [rows, K / group] from row r0 on. Different panels may be packed at once.
 void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0,
                                  size_t r1);
+
+// ---- Activations rounded to integers, for products with quantised weights ----
+// x[t, k] = q * scale with q in -127..127, one scale for each block: a group of the weights is cut into blocks of 32
+// elements, its last one may be shorter. Where the processor multiplies bytes, sums over a block are exact in integers.
+// A row takes, one after another,
+//   q       32 bytes for each block, zero past its elements; for I4 every eight lie as 0 2 4 6 1 3 5 7, which is how a
+//           word falls into bytes when masked
+//   scale   one float each
+//   excess  one int32 each: 8 times the sum of q, which is what the 8 in I4's q + 8 adds to a sum of products
+enum { ORION_ROUNDED_BLOCK = 32 };
+// Blocks of a row of K > 0 elements.
+static inline size_t orion_rounded_blocks(size_t cols, size_t group) {
+  return cols / group * ((group + ORION_ROUNDED_BLOCK - 1) / ORION_ROUNDED_BLOCK);
+}
+static inline size_t orion_rounded_row_bytes(size_t cols, size_t group) {
+  return orion_rounded_blocks(cols, group) * (ORION_ROUNDED_BLOCK + sizeof(float) + sizeof(int32_t));
+}
 
 // ---- Attention ----
 // A run of keys and values. Two of them let a cache and the new tokens be read without joining them first.
@@ -133,6 +152,14 @@ typedef struct orion_kernels {
   // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
+  // The same over rounded rows, which lie one behind another at `x`: for each block the exact sum of integers, times its
+  // scale; the sum of these over a group, times the weights' scale; the sum of that over the groups, in order. Every
+  // product and sum of floats is rounded by itself, so all levels give the same bits, portable ones included.
+  void (*linear_rounded)(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w, const float *bias,
+                         size_t p0, size_t p1);
+  // Rounds rows of x for a product with w, of which only type, cols and group are read: scale is a 127th of the block's
+  // largest magnitude, halves go to even. A block with a NaN or an infinity makes NaN of every sum that it enters.
+  void (*round_rows)(void *dst, const float *x, size_t x_stride, size_t rows, const orion_panels *w);
   // C[m, n] = sum_k A[m, k] B[k, n], or C[m, n] += that where `add` is set: the chain of an element then starts from what
   // it holds. C is row-major with a stride. `scratch` is ORION_MATMUL_SCRATCH bytes, in which blocks of A and B are packed.
   void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,

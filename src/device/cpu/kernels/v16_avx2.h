@@ -91,15 +91,35 @@ INLINE v16i i16_load(const int32_t *p) {
                 _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};
 }
 
+// The instruction that multiplies bytes takes one side unsigned: that is |w|, and its sign goes to x. Its sums of pairs
+// stay within 16 bits, as 2 * 128 * 127 does.
+typedef __m256i x4;
+INLINE x4 x4_load(const int8_t *p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+INLINE __m256i dot4(__m256i sum, __m256i w, __m256i x) {
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) { return (v16i){dot4(sum.a, w.a, x), dot4(sum.b, w.b, x)}; }
+typedef v16i p16;  // two sums of 16 bits in each lane: 8 * 2 * 15 * 127 fits
+INLINE p16 p16_zero(void) { return i16_set(0); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) {
+  return (p16){_mm256_add_epi16(sum.a, _mm256_maddubs_epi16(w.a, x)),
+               _mm256_add_epi16(sum.b, _mm256_maddubs_epi16(w.b, x))};
+}
+INLINE v16i p16_sum(p16 x) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  return (v16i){_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
+}
+
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(x.a, x.b);
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-INLINE v16 v16_load_i8(const int8_t *p) {
-  return (v16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p))),
-               _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8))))};
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),

@@ -62,14 +62,28 @@ INLINE v16m i16_nonzero(v16i x) { return _mm512_test_epi32_mask(x, x); }
 INLINE v16 i16_to_float(v16i x) { return _mm512_cvtepi32_ps(x); }
 INLINE v16i i16_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 
+// As in v16_avx2.h; the sign goes to x by a mask here.
+typedef __m512i x4;
+INLINE x4 x4_load(const int8_t *p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return _mm512_set1_epi32(four);
+}
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) {
+  __m512i turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
+  __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), turned);
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+typedef __m512i p16;  // two sums of 16 bits in each lane
+INLINE p16 p16_zero(void) { return _mm512_setzero_si512(); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return _mm512_add_epi16(sum, _mm512_maddubs_epi16(w, x)); }
+INLINE v16i p16_sum(p16 x) { return _mm512_madd_epi16(x, _mm512_set1_epi16(1)); }
+
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-INLINE v16 v16_load_i8(const int8_t *p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));

@@ -94,6 +94,29 @@ INLINE v16i i16_load(const int32_t *p) {
   return (v16i){vld1q_s32(p), vld1q_s32(p + 4), vld1q_s32(p + 8), vld1q_s32(p + 12)};
 }
 
+typedef int8x16_t x4;
+INLINE x4 x4_load(const int8_t *p) {
+  int32_t four;
+  memcpy(&four, p, sizeof four);
+  return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+INLINE int32x4_t i4_dot4(int32x4_t sum, int32x4_t words, int8x16_t x) {
+  int8x16_t w = vreinterpretq_s8_s32(words);
+#ifdef __ARM_FEATURE_DOTPROD
+  return vdotq_s32(sum, w, x);
+#else
+  int32x4_t lo = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(x))), hi = vpaddlq_s16(vmull_high_s8(w, x));
+  return vaddq_s32(sum, vpaddq_s32(lo, hi));
+#endif
+}
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) {
+  return (v16i){i4_dot4(sum.a, w.a, x), i4_dot4(sum.b, w.b, x), i4_dot4(sum.c, w.c, x), i4_dot4(sum.d, w.d, x)};
+}
+typedef v16i p16;
+INLINE p16 p16_zero(void) { return i16_set(0); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
+INLINE v16i p16_sum(p16 x) { return x; }
+
 INLINE float v16_sum(v16 x) {
   float32x4_t four = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
   float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
@@ -101,12 +124,6 @@ INLINE float v16_sum(v16 x) {
 }
 INLINE float32x4_t f4_load_half(const orion_half *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 INLINE void f4_store_half(orion_half *p, float32x4_t x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
-INLINE v16 v16_load_i8(const int8_t *p) {
-  int8x16_t x = vld1q_s8(p);
-  int16x8_t lo = vmovl_s8(vget_low_s8(x)), hi = vmovl_s8(vget_high_s8(x));
-  return (v16){vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
-               vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))};
-}
 INLINE v16 v16_load_half(const orion_half *p) {
   return (v16){f4_load_half(p), f4_load_half(p + 4), f4_load_half(p + 8), f4_load_half(p + 12)};
 }

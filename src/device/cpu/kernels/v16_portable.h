@@ -4,7 +4,9 @@
 // instruction set leaves room: v16_max(a, b) is a > b ? a : b lane by lane, so the second operand comes through when
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
-// the first n lanes of memory (0 < n < 16) and fill the others with zero. transpose_16 turns a square of 16 x 16 over.
+// the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_dot4 adds to each lane of `sum` the exact
+// sum of four products: the lane's four bytes times those of x, -127 and more. p16_dot4 does the same for bytes 0 to 15 of
+// the lanes, in sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them. transpose_16 turns a square of 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 
@@ -136,14 +138,20 @@ INLINE v16i i16_load(const int32_t *p) {
   return r;
 }
 
+// Four bytes, made ready to be multiplied by those of each lane.
+typedef struct x4 { int32_t a, b, c, d; } x4;
+INLINE x4 x4_load(const int8_t *p) { return (x4){p[0], p[1], p[2], p[3]}; }
+#define BYTE(l, n) (n == 3 ? w.l >> 24 : (i4)((u4)w.l << (24 - 8 * n)) >> 24)
+#define DOT4(l) sum.l + BYTE(l, 0) * x.a + BYTE(l, 1) * x.b + BYTE(l, 2) * x.c + BYTE(l, 3) * x.d
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) { return V16_EACH(v16i, DOT4); }
+typedef v16i p16;
+INLINE p16 p16_zero(void) { return i16_set(0); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
+INLINE v16i p16_sum(p16 x) { return x; }
+
 INLINE float v16_sum(v16 x) {
   f4 r = (x.a + x.c) + (x.b + x.d);
   return (r[0] + r[2]) + (r[1] + r[3]);
-}
-INLINE v16 v16_load_i8(const int8_t *p) {
-  float r[16];
-  for (int i = 0; i < 16; i++) r[i] = (float)p[i];
-  return v16_load(r);
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   float r[16];
@@ -189,6 +197,8 @@ INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t
 #undef OF
 #undef SHL
 #undef SRA
+#undef BYTE
+#undef DOT4
 #undef NONZERO
 #undef CONVERT
 

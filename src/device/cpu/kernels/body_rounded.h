@@ -1,0 +1,204 @@
+// Products of rounded activations with quantised weights, of one level: bytes meet bytes, and sums over a block are
+// integers. Include after body_quantised.h.
+//
+// A lane is an output, so that nothing is ever added across lanes; four bytes of activations are spread over all of
+// them. A tile is one panel and up to four rows: one row streams the panel at the speed of memory, four share the work
+// of taking its words apart. The weights' words are read from the first cache by all tiles but a panel's first.
+#ifndef ORION_DEVICE_CPU_KERNELS_BODY_ROUNDED_H
+#define ORION_DEVICE_CPU_KERNELS_BODY_ROUNDED_H
+
+#include <float.h>
+
+enum { ROUNDED_ROWS = 4 };  // of a tile
+
+// Where the parts of rounded rows lie.
+typedef struct rounded_shape {
+  size_t blocks;  // of a row
+  size_t row;     // bytes from row to row
+} rounded_shape;
+INLINE rounded_shape rounded_shape_of(const orion_panels *w) {
+  return (rounded_shape){orion_rounded_blocks(w->cols, w->group), orion_rounded_row_bytes(w->cols, w->group)};
+}
+INLINE float scale_at(const uint8_t *row, rounded_shape s, size_t block) {
+  float x;
+  memcpy(&x, row + s.blocks * ORION_ROUNDED_BLOCK + block * sizeof x, sizeof x);
+  return x;
+}
+INLINE int32_t excess_at(const uint8_t *row, rounded_shape s, size_t block) {
+  int32_t x;
+  memcpy(&x, row + s.blocks * (ORION_ROUNDED_BLOCK + sizeof(float)) + block * sizeof x, sizeof x);
+  return x;
+}
+
+// ---- rounding ----
+
+// One block of n elements; returns its scale.
+static float round_block(int8_t *q, const float *x, size_t n, bool nibbles, int32_t *out_sum) {
+  float f[ORION_ROUNDED_BLOCK] = {0}, r[ORION_ROUNDED_BLOCK];
+  memcpy(f, x, n * sizeof *x);
+  float most = 0.0f;
+  for (int i = 0; i < ORION_ROUNDED_BLOCK; i++) {
+    float m = fabsf(f[i]);
+    most = m > most ? m : most;
+  }
+  bool finite = true;
+  for (int i = 0; i < ORION_ROUNDED_BLOCK; i++) finite = finite && fabsf(f[i]) <= FLT_MAX;
+  float scale = most * (1.0f / 127.0f), inverse = 127.0f / most;
+  if (!finite) scale = NAN;
+  if (!finite || most < 1e-30f) inverse = 0.0f;  // so small that a 127th, or the inverse, may not be a normal number
+  if (finite && most < 1e-30f) scale = 0.0f;
+  for (int i = 0; i < ORION_ROUNDED_BLOCK; i += 16) {
+    v16_store(r + i, v16_round(v16_mul(v16_load(f + i), v16_set(inverse))));
+  }
+  int32_t sum = 0;
+  int8_t whole[ORION_ROUNDED_BLOCK];
+  for (int i = 0; i < ORION_ROUNDED_BLOCK; i++) {
+    int32_t v = finite ? (int32_t)r[i] : 0;
+    whole[i] = (int8_t)v;
+    sum += v;
+  }
+  if (nibbles) {
+    for (int i = 0; i < ORION_ROUNDED_BLOCK; i += 8) {
+      for (int k = 0; k < 8; k++) q[i + k] = whole[i + (k * 2) % 8 + k / 4];
+    }
+  } else {
+    memcpy(q, whole, sizeof whole);
+  }
+  *out_sum = sum;
+  return scale;
+}
+
+static void round_rows(void *dst, const float *x, size_t x_stride, size_t rows, const orion_panels *w) {
+  const rounded_shape s = rounded_shape_of(w);
+  for (size_t r = 0; r < rows; r++) {
+    uint8_t *row = (uint8_t *)dst + r * s.row;
+    const float *from = x + r * x_stride;
+    size_t left = w->group;  // of the group
+    for (size_t b = 0; b < s.blocks; b++) {
+      size_t n = left < ORION_ROUNDED_BLOCK ? left : ORION_ROUNDED_BLOCK;
+      int32_t sum;
+      float scale = round_block((int8_t *)row + b * ORION_ROUNDED_BLOCK, from, n, w->type == ORION_KERNEL_I4, &sum);
+      sum *= 8;
+      memcpy(row + s.blocks * ORION_ROUNDED_BLOCK + b * sizeof scale, &scale, sizeof scale);
+      memcpy(row + s.blocks * (ORION_ROUNDED_BLOCK + sizeof scale) + b * sizeof sum, &sum, sizeof sum);
+      from += n;
+      left = left == n ? w->group : left - n;
+    }
+  }
+}
+
+// ---- products ----
+
+typedef struct rounded_in {
+  const uint8_t *x;  // the first of the tile's rows
+  rounded_shape shape;
+  const uint8_t *w;  // the panel
+  const orion_half *scale;
+  size_t group, groups;
+} rounded_in;
+
+// Sums of one block: `words` of the panel from w on, q of the first row.
+INLINE void sum_block_i8(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) sum[r] = i16_set(0);
+  for (size_t i = 0; i < words; i++) {
+    v16i word = load_words(w + i * 64);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r] = i16_dot4(sum[r], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
+  }
+}
+INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
+  const v16i low = i16_set(0x0F0F0F0F);
+  p16 pairs[ROUNDED_ROWS];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) pairs[r] = p16_zero();
+  for (size_t i = 0; i < words; i++) {
+    v16i word = load_words(w + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) {
+      const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;
+      pairs[r] = p16_dot4(p16_dot4(pairs[r], even, x4_load(eight)), odd, x4_load(eight + 4));
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) sum[r] = p16_sum(pairs[r]);
+}
+
+INLINE void tile_rounded(const int R, orion_kernel_type type, const rounded_in *in, const tile_out *out) {
+  const size_t per_word = type == ORION_KERNEL_I8 ? 4 : 8, full = ORION_ROUNDED_BLOCK / per_word;
+  const uint8_t *w = in->w;
+  v16 total[ROUNDED_ROWS], sum[ROUNDED_ROWS];
+  size_t block = 0;
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) total[r] = v16_zero();
+  for (size_t g = 0; g < in->groups; g++) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) sum[r] = v16_zero();
+    for (size_t left = (in->group + per_word - 1) / per_word, words; left; left -= words, block++) {
+      const int8_t *q = (const int8_t *)in->x + block * ORION_ROUNDED_BLOCK;
+      v16i whole[ROUNDED_ROWS];
+      words = left < full ? left : full;
+      if (type == ORION_KERNEL_I8) {
+        if (words == full) sum_block_i8(R, whole, in, w, q, full);
+        else sum_block_i8(R, whole, in, w, q, words);
+      } else {
+        if (words == full) sum_block_i4(R, whole, in, w, q, full);
+        else sum_block_i4(R, whole, in, w, q, words);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) {
+        const uint8_t *row = in->x + (size_t)r * in->shape.row;
+        if (type == ORION_KERNEL_I4) whole[r] = i16_sub(whole[r], i16_set(excess_at(row, in->shape, block)));
+        sum[r] = v16_add(sum[r], v16_mul(i16_to_float(whole[r]), v16_set(scale_at(row, in->shape, block))));
+      }
+      w += words * 64;
+    }
+    v16 scale = v16_load_half(in->scale + g * 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++) total[r] = v16_add(total[r], v16_mul(sum[r], scale));
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; r++) {
+    if (out->bias) total[r] = v16_add(total[r], load_lanes(out->bias, out->last));
+    store_lanes(out->y + (size_t)r * out->stride, total[r], out->last);
+  }
+}
+
+INLINE void tiles_rounded(size_t rows, orion_kernel_type type, const rounded_in *in, const tile_out *out) {
+  switch (rows) {
+    case 1: tile_rounded(1, type, in, out); break;
+    case 2: tile_rounded(2, type, in, out); break;
+    case 3: tile_rounded(3, type, in, out); break;
+    default: tile_rounded(4, type, in, out); break;
+  }
+}
+static void tiles_rounded_i8(size_t rows, const rounded_in *in, const tile_out *out) {
+  tiles_rounded(rows, ORION_KERNEL_I8, in, out);
+}
+static void tiles_rounded_i4(size_t rows, const rounded_in *in, const tile_out *out) {
+  tiles_rounded(rows, ORION_KERNEL_I4, in, out);
+}
+
+static void linear_rounded(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w,
+                           const float *bias, size_t p0, size_t p1) {
+  size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
+  rounded_in in = {.shape = rounded_shape_of(w), .group = w->group, .groups = groups};
+  for (size_t p = p0; p < p1; p++) {
+    size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
+    in.w = (const uint8_t *)w->data + p * bytes;
+    in.scale = w->scale + p * groups * 16;
+    for (size_t r = 0; r < rows; r += ROUNDED_ROWS) {
+      size_t n = rows - r < ROUNDED_ROWS ? rows - r : ROUNDED_ROWS;
+      tile_out out = {y + r * y_stride + p * 16, y_stride, lanes, bias ? bias + p * 16 : NULL, false};
+      in.x = (const uint8_t *)x + r * in.shape.row;
+      (w->type == ORION_KERNEL_I8 ? tiles_rounded_i8 : tiles_rounded_i4)(n, &in, &out);
+    }
+  }
+}
+
+static void install_rounded(orion_kernels *k) {
+  k->round_rows = round_rows;
+  k->linear_rounded = linear_rounded;
+}
+
+#endif

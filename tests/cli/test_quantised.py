@@ -1,7 +1,7 @@
 """Quantised weights: how much a trained model loses, and programs with integer weights through files.
 
 int8 must cost next to nothing: its cross-entropy on a text within 1 % of fp16's. int4 on models as small as these costs
-visibly; it must not cost more than Q4_0 does in groups of the same size, but
+visibly, and rounding the activations too (--precision fast) may add a hundredth of the whole at most; it must not cost more than Q4_0 does in groups of the same size, but
 for what 1,500 tokens cannot tell (docs/quantisation.md has it from more). Programs written by `compile` pass `check` and run from their files on
 cpu and on the simulator, to the same numbers.
 """
@@ -38,11 +38,16 @@ def read_npy(path):
 def loss_case(name, model, int4_bound):
     def check():
         nll = {}
-        for weights in ["fp16", "int8", "int4"]:
+        for weights in ["fp16", "int8", "int4", "int8 fast", "int4 fast"]:
+            how = ["--weights", weights[:4]] + (["--precision", "fast"] if weights.endswith("fast") else [])
             result = suite.orion_run(["eval", *with_paths(model), "-f", suite.shared("data/tinystories/val.txt"), "--limit",
-                                      "1500", "--weights", weights, "--json"])
+                                      "1500", *how, "--json"])
             expect(result.code == 0, result.errors())
             nll[weights] = json.loads(result.stdout)["nll"]
+        for weights in ["int8", "int4"]:
+            fast = nll[weights + " fast"]
+            expect(abs(fast / nll[weights] - 1) <= 0.01, f"{weights} gives {nll[weights]}, fast {fast}")
+            expect(fast != nll[weights], f"fast changes nothing for {weights}: is it used?")
         expect(abs(nll["int8"] / nll["fp16"] - 1) <= 0.01, f"int8 gives {nll['int8']}, fp16 {nll['fp16']}")
         expect(nll["int8"] != nll["fp16"], "int8 changes nothing: is it used?")
         expect(nll["int4"] <= nll["fp16"] * int4_bound, f"int4 gives {nll['int4']}, fp16 {nll['fp16']}")
@@ -100,4 +105,8 @@ for entry in MODELS:
 for target in ["cpu", "m4"]:
     for weights in ["int8", "int4"]:
         files_case(target, weights)
+suite.fails("no such precision", lambda: ["eval", *with_paths(MODELS[0][1]), "--tokens", "1,2", "--precision", "rough"], code=2,
+            stderr="rough")
+suite.fails("the simulator has one precision", lambda: ["eval", *with_paths(MODELS[0][1]), "--tokens", "1,2", "--device",
+                                                        "sim:m4", "--precision", "fast"], code=2, stderr="cpu")
 sys.exit(suite.run())

@@ -9,7 +9,10 @@
 
 #include <float.h>
 
-enum { ROUNDED_ROWS = 4 };  // of a tile
+enum {
+  ROUNDED_ROWS = 4,      // of a tile
+  ROUNDED_AHEAD = 1024,  // bytes that one row asks for early: a panel is a single stream, which prefetchers follow too closely
+};
 
 // Where the parts of rounded rows lie.
 typedef struct rounded_shape {
@@ -97,12 +100,15 @@ typedef struct rounded_in {
   size_t group, groups;
 } rounded_in;
 
-// Sums of one block: `words` of the panel from w on, q of the first row.
+// Sums of one block: `words` of the panel from w on, q of the first row. The loop over words stays a loop: unrolled, it
+// tempts compilers to put off the additions until every product lies on the stack.
 INLINE void sum_block_i8(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) sum[r] = i16_set(0);
+#pragma GCC unroll 1
   for (size_t i = 0; i < words; i++) {
     v16i word = load_words(w + i * 64);
+    if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) sum[r] = i16_dot4(sum[r], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
   }
@@ -112,8 +118,10 @@ INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uin
   p16 pairs[ROUNDED_ROWS];
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) pairs[r] = p16_zero();
+#pragma GCC unroll 1
   for (size_t i = 0; i < words; i++) {
     v16i word = load_words(w + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
+    if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
       const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;
@@ -124,34 +132,34 @@ INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uin
   for (int r = 0; r < R; r++) sum[r] = p16_sum(pairs[r]);
 }
 
-INLINE void tile_rounded(const int R, orion_kernel_type type, const rounded_in *in, const tile_out *out) {
-  const size_t per_word = type == ORION_KERNEL_I8 ? 4 : 8, full = ORION_ROUNDED_BLOCK / per_word;
+// A block's sum of row r as a float, with the row's scale.
+INLINE v16 scaled_block(orion_kernel_type type, v16i whole, const rounded_in *in, int r, size_t block) {
+  const uint8_t *row = in->x + (size_t)r * in->shape.row;
+  if (type == ORION_KERNEL_I4) whole = i16_sub(whole, i16_set(excess_at(row, in->shape, block)));
+  return v16_mul(i16_to_float(whole), v16_set(scale_at(row, in->shape, block)));
+}
+
+// R and type are constants at every call. Groups of one whole block (`single`), and of several, do the same arithmetic.
+INLINE void tile_rounded(const int R, orion_kernel_type type, bool single, const rounded_in *in, const tile_out *out) {
+  const size_t words = type == ORION_KERNEL_I8 ? ORION_ROUNDED_BLOCK / 4 : ORION_ROUNDED_BLOCK / 8;
+  const size_t blocks = single ? 1 : in->group / ORION_ROUNDED_BLOCK;
   const uint8_t *w = in->w;
+  const int8_t *q = (const int8_t *)in->x;
   v16 total[ROUNDED_ROWS], sum[ROUNDED_ROWS];
-  size_t block = 0;
+  v16i whole[ROUNDED_ROWS];
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) total[r] = v16_zero();
-  for (size_t g = 0; g < in->groups; g++) {
+  for (size_t g = 0, block = 0; g < in->groups; g++) {
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) sum[r] = v16_zero();
-    for (size_t left = (in->group + per_word - 1) / per_word, words; left; left -= words, block++) {
-      const int8_t *q = (const int8_t *)in->x + block * ORION_ROUNDED_BLOCK;
-      v16i whole[ROUNDED_ROWS];
-      words = left < full ? left : full;
-      if (type == ORION_KERNEL_I8) {
-        if (words == full) sum_block_i8(R, whole, in, w, q, full);
-        else sum_block_i8(R, whole, in, w, q, words);
-      } else {
-        if (words == full) sum_block_i4(R, whole, in, w, q, full);
-        else sum_block_i4(R, whole, in, w, q, words);
-      }
+    for (size_t b = 0; b < blocks; b++, block++, w += words * 64, q += ORION_ROUNDED_BLOCK) {
+      if (type == ORION_KERNEL_I8) sum_block_i8(R, whole, in, w, q, words);
+      else sum_block_i4(R, whole, in, w, q, words);
 #pragma GCC unroll 4
       for (int r = 0; r < R; r++) {
-        const uint8_t *row = in->x + (size_t)r * in->shape.row;
-        if (type == ORION_KERNEL_I4) whole[r] = i16_sub(whole[r], i16_set(excess_at(row, in->shape, block)));
-        sum[r] = v16_add(sum[r], v16_mul(i16_to_float(whole[r]), v16_set(scale_at(row, in->shape, block))));
+        v16 scaled = scaled_block(type, whole[r], in, r, block);
+        sum[r] = single ? scaled : v16_add(sum[r], scaled);
       }
-      w += words * 64;
     }
     v16 scale = v16_load_half(in->scale + g * 16);
 #pragma GCC unroll 4
@@ -164,34 +172,60 @@ INLINE void tile_rounded(const int R, orion_kernel_type type, const rounded_in *
   }
 }
 
-INLINE void tiles_rounded(size_t rows, orion_kernel_type type, const rounded_in *in, const tile_out *out) {
+// One row, where groups do not come out in whole blocks.
+static void tile_uneven(orion_kernel_type type, const rounded_in *in, const tile_out *out) {
+  const size_t per_word = type == ORION_KERNEL_I8 ? 4 : 8, most = ORION_ROUNDED_BLOCK / per_word;
+  const uint8_t *w = in->w;
+  v16 total = v16_zero();
+  for (size_t g = 0, block = 0; g < in->groups; g++) {
+    v16 sum = v16_zero();
+    for (size_t left = (in->group + per_word - 1) / per_word, words; left; left -= words, block++) {
+      const int8_t *q = (const int8_t *)in->x + block * ORION_ROUNDED_BLOCK;
+      v16i whole;
+      words = left < most ? left : most;
+      if (type == ORION_KERNEL_I8) sum_block_i8(1, &whole, in, w, q, words);
+      else sum_block_i4(1, &whole, in, w, q, words);
+      sum = v16_add(sum, scaled_block(type, whole, in, 0, block));
+      w += words * 64;
+    }
+    total = v16_add(total, v16_mul(sum, v16_load_half(in->scale + g * 16)));
+  }
+  if (out->bias) total = v16_add(total, load_lanes(out->bias, out->last));
+  store_lanes(out->y, total, out->last);
+}
+
+INLINE void tiles_rounded(size_t rows, orion_kernel_type type, bool single, const rounded_in *in, const tile_out *out) {
   switch (rows) {
-    case 1: tile_rounded(1, type, in, out); break;
-    case 2: tile_rounded(2, type, in, out); break;
-    case 3: tile_rounded(3, type, in, out); break;
-    default: tile_rounded(4, type, in, out); break;
+    case 1: tile_rounded(1, type, single, in, out); break;
+    case 2: tile_rounded(2, type, single, in, out); break;
+    case 3: tile_rounded(3, type, single, in, out); break;
+    default: tile_rounded(4, type, single, in, out); break;
   }
 }
 static void tiles_rounded_i8(size_t rows, const rounded_in *in, const tile_out *out) {
-  tiles_rounded(rows, ORION_KERNEL_I8, in, out);
+  tiles_rounded(rows, ORION_KERNEL_I8, false, in, out);
 }
 static void tiles_rounded_i4(size_t rows, const rounded_in *in, const tile_out *out) {
-  tiles_rounded(rows, ORION_KERNEL_I4, in, out);
+  if (in->group == ORION_ROUNDED_BLOCK) tiles_rounded(rows, ORION_KERNEL_I4, true, in, out);
+  else tiles_rounded(rows, ORION_KERNEL_I4, false, in, out);
 }
 
 static void linear_rounded(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w,
                            const float *bias, size_t p0, size_t p1) {
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
   rounded_in in = {.shape = rounded_shape_of(w), .group = w->group, .groups = groups};
+  const bool whole = w->group % ORION_ROUNDED_BLOCK == 0;
+  const size_t height = whole ? ROUNDED_ROWS : 1;
   for (size_t p = p0; p < p1; p++) {
     size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
     in.w = (const uint8_t *)w->data + p * bytes;
     in.scale = w->scale + p * groups * 16;
-    for (size_t r = 0; r < rows; r += ROUNDED_ROWS) {
-      size_t n = rows - r < ROUNDED_ROWS ? rows - r : ROUNDED_ROWS;
+    for (size_t r = 0; r < rows; r += height) {
+      size_t n = rows - r < height ? rows - r : height;
       tile_out out = {y + r * y_stride + p * 16, y_stride, lanes, bias ? bias + p * 16 : NULL, false};
       in.x = (const uint8_t *)x + r * in.shape.row;
-      (w->type == ORION_KERNEL_I8 ? tiles_rounded_i8 : tiles_rounded_i4)(n, &in, &out);
+      if (!whole) tile_uneven(w->type, &in, &out);
+      else (w->type == ORION_KERNEL_I8 ? tiles_rounded_i8 : tiles_rounded_i4)(n, &in, &out);
     }
   }
 }

@@ -24,7 +24,7 @@ typedef struct text_model {
   {"tokenizer", 0, CLI_TEXT, "PATH", "tokenizer file or directory; default: beside the model", false},         \
   {"ctx", 0, CLI_INT, "N", "positions at most; default: the model's", false},                                  \
   {"weights", 0, CLI_TEXT, "T", "fp16 (default), fp32, int8 or int4", false},                               \
-  {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: on cpu, int8 and int4 meet rounded activations", false}, \
+  {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: int8 and int4 meet rounded activations", false}, \
   {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},                  \
   {"lora", 0, CLI_TEXT, "PATH[:SCALE]", "apply a PEFT adapter, SCALE times (default 1); several add up", true},    \
   {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; \"\" for none", false}

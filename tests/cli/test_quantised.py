@@ -1,9 +1,9 @@
 """Quantised weights: how much a trained model loses, and programs with integer weights through files.
 
 int8 must cost next to nothing: its cross-entropy on a text within 1 % of fp16's. int4 on models as small as these costs
-visibly, and rounding the activations too (--precision fast) may add a hundredth of the whole at most; it must not cost more than Q4_0 does in groups of the same size, but
-for what 1,500 tokens cannot tell (docs/quantisation.md has it from more). Programs written by `compile` pass `check` and run from their files on
-cpu and on the simulator, to the same numbers.
+visibly; it must not cost more than Q4_0 does in groups of the same size, but for what 1,500 tokens cannot tell
+(docs/quantisation.md has it from more). Rounding the activations too (--precision fast) may change a hundredth of either.
+Programs written by `compile` pass `check` and run from their files on cpu and on the simulator, to the same numbers.
 """
 import array
 import glob

@@ -13,7 +13,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define LAYOUT_SUM 0x8a0886e0bbc3ee3eu
+#define LAYOUT_SUM 0x97b3821820db8788u
 
 enum { HEADER = 16384, BYTES = 600000 };
 

@@ -17,9 +17,9 @@ typedef struct linear_step {
   size_t block; // of quantised weights
   bool bias;    // in[1]
   bool direct;  // the kernel writes the result itself
-  bool rounded;          // x is
-  uint32_t rounded_x;    // a buffer for it
-  size_t rounded_row;    // bytes
+  bool rounded; // x is, into a buffer of its own, in rows of so many bytes
+  uint32_t rounded_x;
+  size_t rounded_row;
   size_t y_stride;
   const orion_chain *chain;
 } linear_step;
@@ -63,8 +63,8 @@ static void round_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_step *d = r->s->data;
   const float *x = orion_cpu_at(r->x, &r->s->in[0]);
   orion_panels w = weights_of(r);
-  r->x->k->round_rows((uint8_t *)r->x->base[d->rounded_x] + begin * d->rounded_row, x + begin * d->x_stride, d->x_stride,
-                      end - begin, &w);
+  uint8_t *to = (uint8_t *)r->x->base[d->rounded_x] + begin * d->rounded_row;
+  r->x->k->round_rows(to, x + begin * d->x_stride, d->x_stride, end - begin, &w);
 }
 
 static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
@@ -151,7 +151,7 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
   grain = (grain < most ? grain : most) & ~(size_t)3;
   d->grain = d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
-  d->rounded = b->fast && d->block;
+  d->rounded = b->fast && d->block > 0;
   if (d->rounded) {
     size_t bytes;
     d->rounded_row = orion_rounded_row_bytes(d->k, d->block);

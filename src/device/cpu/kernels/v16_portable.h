@@ -5,8 +5,9 @@
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
 // the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_dot4 adds to each lane of `sum` the exact
-// sum of four products: the lane's four bytes times those of x, -127 and more. p16_dot4 does the same for bytes 0 to 15 of
-// the lanes, in sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them. transpose_16 turns a square of 16 x 16 over.
+// sum of four products: the lane's four bytes times those of x, which are -127 or more. p16_dot4 does the same for bytes
+// 0 to 15 of the lanes, in sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them.
+// transpose_16 turns a square of 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 

@@ -89,8 +89,9 @@ static void no_matrix_of_scores_is_kept(void **state) {
   for (int fuse = 0; fuse < 2; fuse++) {
     orion_cpu_plan p;
     orion_error err = {0};
-    assert_ok(orion_cpu_build_plan(plan->parts[0].program->functions[0], &k, orion_default_allocator(), fuse, NULL, &p, &err),
-              &err);
+    orion_cpu_choices choices = {.fuse = fuse};
+    const orion_function *f = plan->parts[0].program->functions[0];
+    assert_ok(orion_cpu_build_plan(f, &k, orion_default_allocator(), &choices, NULL, &p, &err), &err);
     print_message("# %zu bytes for the step, where scores take %zu\n", p.memory_bytes, scores);
     assert_true(fuse ? p.memory_bytes < scores : p.memory_bytes > scores);
     orion_cpu_plan_deinit(&p);

@@ -66,6 +66,7 @@ static orion_status copy_tokenizer(const char *from, bool asked, const char *to,
 static orion_status save(const cli_args *a, const orion_model *m, orion_dtype dtype, orion_error *err) {
   const char *in = a->rest[0], *out = a->rest[1];
   if (orion_path_ends(out, ".bin")) {
+    if (cli_flag(a, "tokenizer")) return CLI_USAGE(err, "convert: --tokenizer goes beside a directory; %s is one file", out);
     if (m->config.bos != 1) cli_warn("%s: llama2.c takes token 1 for the begin of a text, this model's is another", out);
     return orion_model_save_llama2c(m, out, err);
   }

@@ -115,6 +115,8 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if ((file != NULL) + (list != NULL) + (binary != NULL) != 1) {
     return CLI_USAGE(err, "eval: give one of -f TEXT, --tokens IDS and --tokens-file FILE");
   }
+  const int64_t limit = cli_int(a, "limit", 0);
+  if (limit < 0) return CLI_USAGE(err, "eval: --limit %lld is negative (want a number of tokens)", (long long)limit);
   text_model m;
   ORION_TRY(text_model_open(a, file != NULL, &m, err));
   int32_t *ids = NULL;
@@ -123,7 +125,6 @@ static orion_status run(const cli_args *a, orion_error *err) {
                         : binary ? load_token_file(binary, orion_session_vocab(m.session), &ids, &n, err)
                                  : load_text(file, &m, &ids, &n, err);
   size_t used = n;
-  int64_t limit = cli_int(a, "limit", 0);
   if (limit > 0 && (size_t)limit < used) used = (size_t)limit;
   if (status == ORION_OK && used < 2) status = ORION_FAIL(err, ORION_INVALID, "eval: a text of %zu tokens predicts nothing", used);
   evaluation e = {.vocab = orion_session_vocab(m.session)};

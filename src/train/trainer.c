@@ -192,7 +192,11 @@ orion_status orion_trainer_agree(orion_trainer *t, orion_status status, orion_er
   ORION_TRY(orion_comm_agree(o->comm, status, err));
   if (t->processes == 1) return ORION_OK;
   XXH3_state_t *state = XXH3_createState();
-  ORION_TRY(orion_comm_agree(o->comm, state ? ORION_OK : ORION_OOM(err, "hash"), err));
+  status = orion_comm_agree(o->comm, state ? ORION_OK : ORION_OOM(err, "hash"), err);
+  if (status != ORION_OK) {
+    XXH3_freeState(state);
+    return status;
+  }
   XXH3_64bits_reset(state);
   int64_t counts[] = {o->steps, o->batch, o->seq, o->accum, o->warmup, t->step, t->updates, (int64_t)orion_tokens_hash(t->data)};
   double numbers[] = {o->lr, o->min_lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, t->scaler.scale};

@@ -7,6 +7,7 @@ suite = Suite()
 
 suite.ok("help is on stdout and names the commands", ["--help"], stdout=r"(?s)infer.*fmt|fmt.*infer")
 suite.fails("no command is wrong usage", [], code=2)
+suite.fails("a negative limit is wrong usage", ["eval", "-m", "x", "--tokens", "1,2,3", "--limit", "-3"], code=2, stderr="--limit")
 suite.fails("an unknown command is named", ["no-such-command"], code=2, stderr="no-such-command")
 
 for command in ["infer", "eval", "tokenize", "compile", "check", "run", "fmt", "inspect", "bench", "devices"]:

@@ -41,7 +41,7 @@ static float limit_of(size_t k, int64_t start) {
   return limit > 0 ? (float)limit * (1 - 0x1p-22f) : 0;
 }
 
-enum { COLUMNS = 128, PAIRS = COLUMNS / 8 };  // sums of a row held at once; pairs of vectors among them, at most
+enum { COLUMNS = 256, PAIRS = COLUMNS / 8 };  // sums of a row held at once; pairs of vectors among them, at most
 enum { NARROW = 64, RUNS = 32 };              // terms gathered at once; peaks of a column
 
 // One column of a panel: gathered, so that its terms lie side by side.

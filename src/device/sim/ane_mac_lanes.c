@@ -97,9 +97,16 @@ static void panel(size_t k, const float *w, const float *x, size_t ldx, size_t l
 
 static inline vi select(vi mask, vi yes, vi no) { return (mask & yes) | (~mask & no); }
 
+typedef int32_t half __attribute__((vector_size(WIDTH * 2)));
+
 static inline bool any(vi mask) {
-  int32_t all = 0;
-  for (int l = 0; l < WIDTH; l++) all |= mask[l];
+  half low, high;
+  uint64_t words[sizeof(half) / 8], all = 0;
+  __builtin_memcpy(&low, &mask, sizeof low);
+  __builtin_memcpy(&high, (const char *)&mask + sizeof low, sizeof high);
+  low |= high;
+  __builtin_memcpy(words, &low, sizeof words);
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) all |= words[i];
   return all != 0;
 }
 
@@ -360,7 +367,7 @@ static inline __attribute__((always_inline)) void row_of(orion_opcode code, cons
         v[g] = apply(code, x_step ? load(x + i + g * WIDTH) : splat(*x), y_step ? load(y + i + g * WIDTH) : splat(*y));
       }
     }
-    __builtin_memcpy(z + i, v, sizeof v);
+    _Pragma("GCC unroll 4") for (int g = 0; g < VECTORS; g++) __builtin_memcpy(z + i + g * WIDTH, &v[g], sizeof(vf));
   }
   for (; i + WIDTH <= n; i += WIDTH) {
     vf v = apply(code, x_step ? load(x + i) : splat(*x), y_step ? load(y + i) : splat(*y));

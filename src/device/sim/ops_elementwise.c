@@ -152,22 +152,43 @@ static bool compare(orion_opcode code, double x, double y) {
   }
 }
 
-// Walks the result row by row: `at` are the element offsets of the arguments at the row's start, `step` along it.
+enum { LONG_ROW = 4096 };         // long enough to pay for its start, short enough to leave rows for all threads
+
+// Walks the result row by row. Dimensions that lie one after the other in the result and in each argument are walked as one.
+// `at` are the element offsets of the arguments at the row's start, `step` along it.
 typedef struct rows {
   int rank, n_args;
-  const int64_t *dims;
+  int64_t dims[ORION_MAX_RANK];
   int64_t strides[3][ORION_MAX_RANK];
   int64_t index[ORION_MAX_RANK];
   int64_t at[3], step[3];
   size_t n;                       // elements of a row
 } rows;
 
-static void rows_start(rows *r, const orion_sim_tensor *y, int n_args, const orion_sim_tensor *const *args) {
-  *r = (rows){.rank = y->rank, .n_args = n_args, .dims = y->dims, .n = y->rank ? (size_t)y->dims[y->rank - 1] : 1};
-  for (int a = 0; a < n_args; a++) {
-    orion_sim_broadcast(args[a], y->rank, y->dims, r->strides[a]);
-    r->step[a] = y->rank ? r->strides[a][y->rank - 1] : 0;
+// Whether a step of the dimension before is all of dimension i, for each argument.
+static bool continues(const rows *r, int64_t strides[][ORION_MAX_RANK], int i, int64_t size) {
+  if (r->dims[r->rank - 1] * size > LONG_ROW) return false;
+  for (int a = 0; a < r->n_args; a++) {
+    if (r->strides[a][r->rank - 1] != strides[a][i] * size) return false;
   }
+  return true;
+}
+
+static void rows_start(rows *r, const orion_sim_tensor *y, int n_args, const orion_sim_tensor *const *args) {
+  int64_t strides[3][ORION_MAX_RANK];
+  *r = (rows){.n_args = n_args, .n = 1};
+  for (int a = 0; a < n_args; a++) orion_sim_broadcast(args[a], y->rank, y->dims, strides[a]);
+  for (int i = 0; i < y->rank; i++) {
+    if (y->dims[i] == 1) continue;
+    if (r->rank && continues(r, strides, i, y->dims[i])) {
+      r->dims[r->rank - 1] *= y->dims[i];
+    } else {
+      r->dims[r->rank++] = y->dims[i];
+    }
+    for (int a = 0; a < n_args; a++) r->strides[a][r->rank - 1] = strides[a][i];
+  }
+  if (r->rank) r->n = (size_t)r->dims[r->rank - 1];
+  for (int a = 0; a < n_args && r->rank; a++) r->step[a] = r->strides[a][r->rank - 1];
 }
 
 static bool rows_next(rows *r) {

@@ -32,13 +32,13 @@ static int failures;
     }                                                \
   } while (0)
 
-enum { LEVELS_MOST = 5 };
+enum { LEVELS_MOST = 6 };
 static orion_kernels levels[LEVELS_MOST];
 static int level_count;
 static const orion_kernels *fused;  // NULL where the machine cannot run it
 
 static void find_levels(void) {
-  static const char *const names[] = {"portable", "avx2", "avx512", "neon"};
+  static const char *const names[] = {"portable", "avx2", "avx512", "amx", "neon"};
   level_count = 0;
   fused = NULL;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -927,6 +927,8 @@ static void attentions(const orion_kernels *level) {
   CHECK(out[0] == 5.0f && out[3] == 8.0f, "the least masked key wins");
 }
 
+#include "many_rows.h"
+
 // ---- main ----
 
 static const struct { const char *name; void (*run)(const orion_kernels *level); } tests[] = {
@@ -942,17 +944,19 @@ static const struct { const char *name; void (*run)(const orion_kernels *level);
   {"linear over quantised weights; rows do not depend on each other", quantised},
   {"linear over rounded rows: exact in integers, the same bits on every level", rounded},
   {"matmul with any operand transposed", matmuls},
+  {"products of many rows by matrix instructions, where there are any", many_rows},
   {"attention", attentions},
 };
 enum { TESTS = sizeof tests / sizeof *tests };
 
 #ifdef TEST_PLAIN
-int main(int argc, char **argv) {  // [level]: all levels without
+int main(int argc, char **argv) {  // [level [part of a test's name]]: all levels, all tests without
   int failed = 0, number = 0;
   find_levels();
   for (int l = 0; l < level_count; l++) {
     if (argc > 1 && strcmp(argv[1], levels[l].level) != 0) continue;
     for (int t = 0; t < TESTS; t++) {
+      if (argc > 2 && !strstr(tests[t].name, argv[2])) continue;
       failures = 0;
       tests[t].run(&levels[l]);
       printf("%s %d - %s: %s\n", failures ? "not ok" : "ok", ++number, levels[l].level, tests[t].name);

@@ -15,10 +15,12 @@ const char *orion_map_name(orion_map_op op) { return map_names[op]; }
 int orion_map_arity(orion_map_op op) { return map_arities[op]; }
 
 void orion_kernels_init(orion_kernels *k, uint32_t cpu_features) {
+  *k = (orion_kernels){0};
   orion_kernels_install_portable(k);
 #ifdef __x86_64__
   if (cpu_features & ORION_CPU_AVX2) orion_kernels_install_avx2(k);
   if (cpu_features & ORION_CPU_AVX512) orion_kernels_install_avx512(k);
+  if ((cpu_features & (ORION_CPU_AVX512 | ORION_CPU_AMX)) == (ORION_CPU_AVX512 | ORION_CPU_AMX)) orion_kernels_install_amx(k);
 #endif
 #ifdef __aarch64__
   if (cpu_features & ORION_CPU_NEON) orion_kernels_install_neon(k);

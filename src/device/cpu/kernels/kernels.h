@@ -111,6 +111,9 @@ typedef struct orion_attention {
 // ---- Plain matrix product of run-time operands: C [M,N] = A [M,K] * B [K,N] ----
 // Element (i, j) of an operand is at i * row + j * col, so a transposed operand is the same call with swapped strides.
 enum { ORION_MATMUL_SCRATCH = 720896 };  // bytes, 64-byte alignment is faster but not needed
+enum { ORION_MATMUL_MANY_SCRATCH = 1184000 };
+
+enum { ORION_MANY_LEAST = 32 };  // see linear_many
 
 typedef struct orion_matrix {
   const float *data;
@@ -145,7 +148,7 @@ typedef float (*orion_reduce_fn)(const float *x, size_t n);
 typedef void (*orion_reduce_rows_fn)(float *dst, const float *x, size_t stride, size_t rows, size_t cols);
 
 typedef struct orion_kernels {
-  const char *level;  // "portable", "avx2", "avx512", "neon"
+  const char *level;  // "portable", "avx2", "avx512", "amx", "neon"
 
   // y[t, n] = sum_k x[t, k] W[n, k] + bias[n] for t < rows and the n of panels [p0, p1). x and y are row-major with the
   // given strides; bias may be NULL. A row's result does not depend on how many rows there are. Quantised weights: each
@@ -164,6 +167,16 @@ typedef struct orion_kernels {
   // it holds. C is row-major with a stride. `scratch` is ORION_MATMUL_SCRATCH bytes, in which blocks of A and B are packed.
   void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
                  void *scratch);
+  // The two again, of weights that are not quantised, where the level has matrix instructions; else NULL. Worth it for many
+  // rows, from about ORION_MANY_LEAST of rows, columns and K on; a caller chooses by the whole product's sizes, since bits
+  // differ from those of the two above. They depend neither on other rows and columns nor on the cut here either, as long
+  // as everything is finite. The products of two halves are exact, of two floats to within 2^-23 of their size, and sums
+  // are fp32; numbers below fp32's normal range count as zero. `fast` rounds both operands to bf16 first. `scratch` is
+  // ORION_MATMUL_MANY_SCRATCH bytes.
+  void (*linear_many)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                      const float *bias, size_t p0, size_t p1, bool fast, void *scratch);
+  void (*matmul_many)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
+                      bool fast, void *scratch);
   // out = softmax(scale * q k^T + mask) v for one head. A row whose every score is -inf gives NaN. Rows of a group that
   // share keys may be given as one call (mask_stride 0), which reads the keys once.
   void (*attention)(const orion_attention *a);

@@ -12,6 +12,7 @@
 void orion_kernels_install_portable(orion_kernels *k);
 void orion_kernels_install_avx2(orion_kernels *k);
 void orion_kernels_install_avx512(orion_kernels *k);
+void orion_kernels_install_amx(orion_kernels *k);  // on top of AVX-512
 void orion_kernels_install_neon(orion_kernels *k);
 
 #endif

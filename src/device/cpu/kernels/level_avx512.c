@@ -1,4 +1,5 @@
-// The AVX-512 level (F, BW, DQ, VL), compiled with its own flags: nothing here may run before the check for it.
+// The AVX-512 level (F, BW, DQ, VL), compiled with its own flags: nothing here may run before the check for it. AMX adds
+// its products of many rows to it.
 #include "device/cpu/kernels/v16_avx512.h"
 
 #include "device/cpu/kernels/body_convert.h"
@@ -8,8 +9,10 @@
 #include "device/cpu/kernels/body_quantised.h"
 #include "device/cpu/kernels/body_rounded.h"
 #include "device/cpu/kernels/body_matmul.h"
+#include "device/cpu/kernels/body_tiles.h"
 #include "device/cpu/kernels/body_attention.h"
 #include "device/cpu/kernels/body_ceiling.h"
 #include "device/cpu/kernels/body_install.h"
 
 void orion_kernels_install_avx512(orion_kernels *k) { install_all(k); }
+void orion_kernels_install_amx(orion_kernels *k) { install_tiles(k); }

@@ -22,7 +22,8 @@ static orion_status read_option(orion_cpu_device *d, const char *key, const char
                                 orion_error *err) {
   if (strcmp(key, "isa") == 0) {
     if (!orion_cpu_level(value, mask)) {
-      return ORION_FAIL(err, ORION_INVALID, "cpu: isa=%s is unknown (portable, avx2, avx512, neon or native)", value);
+      return ORION_FAIL(err, ORION_INVALID, "cpu: isa=%s is unknown (portable, avx2, avx512, amx, neon or native)",
+                        value);
     }
   } else if (strcmp(key, "threads") == 0) {
     char *end;
@@ -81,8 +82,8 @@ static orion_status cpu_open(const orion_allocator *a, const orion_device_option
   uint32_t mask = UINT32_MAX;
   orion_status status = ORION_OK;
   if (options->family && !orion_cpu_level(options->family, &mask)) {
-    status = ORION_FAIL(err, ORION_INVALID, "cpu: no instruction set level '%s' (portable, avx2, avx512, neon, native)",
-                        options->family);
+    status = ORION_FAIL(err, ORION_INVALID,
+                        "cpu: no instruction set level '%s' (portable, avx2, avx512, amx, neon, native)", options->family);
   }
   for (size_t i = 0; status == ORION_OK && i < options->n; i++) {
     status = read_option(d, options->keys[i], options->values[i], &threads, &mask, err);

@@ -39,8 +39,9 @@ static void many_sums(const orion_kernels *level, const many_case *t, bool halve
         sum += v;
         magnitude += fabs(v);
       }
-      CHECK(fabs((double)floats(&c)[at] - sum) <= magnitude * 0x1p-21, "many %zu x %zu x %zu, flip %d, add %d, at %zu, %zu: %a, should be %a",
-            t->M, t->N, t->K, t->flip, t->add, i, j, (double)floats(&c)[at], sum);
+      CHECK(fabs((double)floats(&c)[at] - sum) <= magnitude * 0x1p-21,
+            "many %zu x %zu x %zu, flip %d, add %d, at %zu, %zu: %a, should be %a", t->M, t->N, t->K, t->flip, t->add, i, j,
+            (double)floats(&c)[at], sum);
       CHECK(fabs((double)floats(&fast)[at] - sum) <= magnitude * 0x1p-7, "fast %zu x %zu x %zu, flip %d at %zu, %zu", t->M, t->N, t->K,
             t->flip, i, j);
     }

@@ -171,7 +171,7 @@ orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lac
 
 typedef struct orion_cpu_choices {  // of the device
   bool fuse;
-  bool fast;  // activations may be rounded to integers
+  bool fast;  // activations may be rounded, to integers or bf16
 } orion_cpu_choices;
 orion_status orion_cpu_build_plan(const orion_function *f, const orion_kernels *k, const orion_allocator *a,
                                   const orion_cpu_choices *choices, orion_findings *findings, orion_cpu_plan *out,

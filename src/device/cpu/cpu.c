@@ -1,9 +1,9 @@
 // The cpu device: runs any MIL program as fast as the machine allows. Opening chooses kernels and starts the threads;
 // compiling makes a plan (build.c) and gives it memory and packed weights (exec.c, weights.c); running walks the plan.
 //
-// Options: isa=portable|avx2|avx512|neon|native, threads=N, fusion=on|off, profile=on|off, cache=on|off (off; packed
+// Options: isa=portable|avx2|avx512|amx|neon|native, threads=N, fusion=on|off, profile=on|off, cache=on|off (off; packed
 // weights in the user's cache directory, see weight_cache.c), precision=exact|fast (fast: activations are rounded to
-// integers before they meet quantised weights, see steps_linear.c).
+// integers before they meet quantised weights, see steps_linear.c, and both factors to bf16 where AMX multiplies).
 #include "device/cpu/cpu.h"
 
 #include <stdlib.h>

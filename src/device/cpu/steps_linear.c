@@ -5,18 +5,29 @@
 // Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): pieces of ROWS
 // rows by COLS columns, whose block of x stays in the second-level cache.
 //
+// Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads.
+//
 // With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces.
 #include "device/cpu/build.h"
 
-enum { ROWS = 128, FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, MANY_PANELS = 8, LEAST_PIECES = 12, ROUNDED_ROWS = 4 };
+enum {
+  FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, LEAST_PIECES = 12,
+  ROWS = 128, MANY_PANELS = 8,
+  MATRIX_ROWS = 256, MATRIX_PANELS = 16,
+  ROUNDED_ROWS = 4,
+};
 
 typedef struct linear_step {
   size_t rows, n, k, x_stride, panels, grain, row_blocks;
+  size_t tall;  // rows of a piece
   uint32_t weights;
   orion_kernel_type type;
   size_t block; // of quantised weights
   bool bias;    // in[1]
   bool direct;  // the kernel writes the result itself
+  bool matrix;  // by linear_many
+  bool fast;    // with that
+  size_t scratch;  // bytes of a piece before its tile
   bool rounded; // x is, into a buffer of its own, in rows of so many bytes
   uint32_t rounded_x;
   size_t rounded_row;
@@ -41,7 +52,7 @@ static void store_tile(const linear_run *r, const linear_step *d, size_t row, si
 
 // Rows [t0, t0 + rows) of x by panels [p0, p1).
 static void product(const linear_run *r, const orion_panels *w, float *y, size_t y_stride, size_t t0, size_t rows,
-                    size_t p0, size_t p1) {
+                    size_t p0, size_t p1, int worker) {
   const linear_step *d = r->s->data;
   const float *bias = d->bias ? orion_cpu_at(r->x, &r->s->in[1]) : NULL;
   if (d->rounded) {
@@ -49,7 +60,12 @@ static void product(const linear_run *r, const orion_panels *w, float *y, size_t
     r->x->k->linear_rounded(y, y_stride, x, rows, w, bias, p0, p1);
   } else {
     const float *x = (const float *)orion_cpu_at(r->x, &r->s->in[0]) + t0 * d->x_stride;
-    r->x->k->linear(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1);
+    if (d->matrix) {
+      void *scratch = orion_cpu_scratch(r->x, worker);
+      r->x->k->linear_many(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1, d->fast, scratch);
+    } else {
+      r->x->k->linear(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1);
+    }
   }
 }
 
@@ -73,21 +89,20 @@ static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
   const orion_cpu_exec *x = r->x;
   orion_panels w = weights_of(r);
   size_t groups = (d->panels + d->grain - 1) / d->grain;
-  float *tile = orion_cpu_scratch(x, worker);
+  float *tile = (float *)(void *)((uint8_t *)orion_cpu_scratch(x, worker) + d->scratch);
   for (size_t i = begin; i < end; i++) {
     size_t block = i / groups, p0 = i % groups * d->grain;
     size_t p1 = p0 + d->grain < d->panels ? p0 + d->grain : d->panels;
-    size_t t0 = block * ROWS, rows = d->rows - t0 < ROWS ? d->rows - t0 : ROWS;
+    size_t t0 = block * d->tall, rows = d->rows - t0 < d->tall ? d->rows - t0 : d->tall;
     size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < d->n ? p1 * ORION_PANEL_ROWS : d->n;
     if (d->direct) {
       float *y = orion_cpu_at(x, &r->s->out[0]);
-      product(r, &w, y + t0 * d->y_stride, d->y_stride, t0, rows, p0, p1);
+      product(r, &w, y + t0 * d->y_stride, d->y_stride, t0, rows, p0, p1, worker);
       continue;
     }
     size_t stride = d->grain * ORION_PANEL_ROWS;
-    product(r, &w, tile - c0, stride, t0, rows, p0, p1);
-    size_t tall = d->rows < ROWS ? d->rows : ROWS;
-    store_tile(r, d, t0, rows, c0, c1, tile, stride, tile + tall * stride);
+    product(r, &w, tile - c0, stride, t0, rows, p0, p1, worker);
+    store_tile(r, d, t0, rows, c0, c1, tile, stride, tile + d->tall * stride);
   }
 }
 
@@ -144,13 +159,19 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->weights = w->buffer;
   d->type = w->type;
   d->panels = orion_panel_count(d->n);
-  d->row_blocks = (d->rows + ROWS - 1) / ROWS;
   d->block = w->block;
+  d->matrix = b->k->linear_many && !d->block && d->rows >= ORION_MANY_LEAST && d->k >= ORION_MANY_LEAST &&
+              d->n >= ORION_MANY_LEAST;
+  d->fast = b->fast;
+  d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : 0;
+  d->tall = d->matrix ? MATRIX_ROWS : ROWS;
+  d->row_blocks = (d->rows + d->tall - 1) / d->tall;
+  if (d->rows < d->tall) d->tall = d->rows;
   size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
                                      : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
   size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
   grain = (grain < most ? grain : most) & ~(size_t)3;
-  d->grain = d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
+  d->grain = d->matrix ? MATRIX_PANELS : d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
   d->rounded = b->fast && d->block > 0;
   if (d->rounded) {
     size_t bytes;
@@ -170,11 +191,11 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
     n_in = 2;
   }
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
-  size_t tall = d->rows < ROWS ? d->rows : ROWS;
   orion_cpu_step step = {
       .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d,
       .n_tmp = d->rounded, .tmp = &d->rounded_x};
-  step.scratch = d->direct ? 0 : tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
+  step.scratch = d->scratch;
+  if (!d->direct) step.scratch += d->tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
   return orion_cpu_add_step(b, &step, err);
 }
 

@@ -15,7 +15,7 @@ typedef struct matmul_step {
   orion_matrix a, b;   // strides only
   int bias, sum;       // which input is a bias, and what the product is added to; 0: none
   bool convert;        // result is not fp32: by way of scratch
-  bool many;           // by matmul_many
+  bool many, fast;     // by matmul_many, and how
   size_t scratch;      // bytes of the kernel's
 } matmul_step;
 
@@ -47,7 +47,7 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     size_t stride = d->convert ? n : d->n;
     const float *sum = d->sum ? (const float *)orion_cpu_at(x, &r->s->in[d->sum]) + at : NULL;
     for (size_t j = 0; sum && sum != y && j < m; j++) memcpy(y + j * stride, sum + j * stride, n * sizeof *y);
-    if (d->many) x->k->matmul_many(y, stride, a, w, m, n, d->k, sum != NULL, false, scratch);
+    if (d->many) x->k->matmul_many(y, stride, a, w, m, n, d->k, sum != NULL, d->fast, scratch);
     else x->k->matmul(y, stride, a, w, m, n, d->k, sum != NULL, scratch);
     const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[d->bias]) + n0 : NULL;
     for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
@@ -149,6 +149,7 @@ static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op 
   ORION_TRY(orion_cpu_result(b, add ? add : op, 0, &out, err));
   d->convert = out.dtype != ORION_FP32;
   d->many = b->k->matmul_many && d->m >= ORION_MANY_LEAST && d->n >= ORION_MANY_LEAST && d->k >= ORION_MANY_LEAST;
+  d->fast = b->fast;
   d->scratch = d->many ? ORION_MATMUL_MANY_SCRATCH : ORION_MATMUL_SCRATCH;
   orion_cpu_step step = {.run = run_matmul,
                          .kind = ORION_CPU_MATMUL,

@@ -3,6 +3,7 @@
 // Only the first line of the merges may be a comment, "#version: ...": every other line is a merge, also one that begins
 // with '#' (GPT-2 has eight such).
 #include "text/load_bpe.h"
+#include "text/scan_vocab.h"
 #include "text/utf8.h"
 
 orion_status orion_load_vocab_object(orion_tokenizer *t, const json_t *object, const char *where, orion_error *err) {
@@ -120,14 +121,23 @@ static orion_status find_special(orion_tokenizer *t, const char *name, orion_err
   return ORION_OK;
 }
 
+static orion_status read_vocab(orion_tokenizer *t, const char *name, const char *text, size_t size, orion_error *err) {
+  if (orion_scan_vocab(&t->vocab, text, size)) return ORION_OK;
+  const orion_allocator *a = t->vocab.allocator;
+  orion_vocab_deinit(&t->vocab);
+  orion_vocab_init(&t->vocab, a);
+  json_t *root = NULL;
+  ORION_TRY(orion_json_parse_loose(text, size, name, false, &root, err));
+  orion_status status = orion_load_vocab_object(t, root, name, err);
+  json_decref(root);
+  return status;
+}
+
 orion_status orion_load_vocab_merges(orion_tokenizer *t, const char *name, const char *vocab, size_t vocab_size,
                                      const char *merges_name, const char *merges, size_t merges_size,
                                      orion_token_pattern pattern, orion_error *err) {
-  json_t *root = NULL;
   t->byte_level = true;
-  ORION_TRY(orion_json_parse_loose(vocab, vocab_size, name, false, &root, err));
-  orion_status status = orion_load_vocab_object(t, root, name, err);
-  json_decref(root);
+  orion_status status = read_vocab(t, name, vocab, vocab_size, err);
   if (status == ORION_OK) status = read_merges(t, merges_name, merges, merges_size, err);
   if (status == ORION_OK) status = find_special(t, name, err);
   if (status != ORION_OK) return status;

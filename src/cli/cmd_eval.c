@@ -118,7 +118,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   const int64_t limit = cli_int(a, "limit", 0);
   if (limit < 0) return CLI_USAGE(err, "eval: --limit %lld is negative (want a number of tokens)", (long long)limit);
   text_model m;
-  ORION_TRY(text_model_open(a, file != NULL, &m, err));
+  ORION_TRY(text_model_open(a, file != NULL, 0, &m, err));
   int32_t *ids = NULL;
   size_t n = 0;
   orion_status status = list     ? cli_parse_ids(list, "--tokens", &ids, &n, err)

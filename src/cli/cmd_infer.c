@@ -247,6 +247,21 @@ static orion_status make_sampler(generation *g, orion_error *err) {
   return orion_sampler_create(NULL, &o, g->m.model->config.vocab, &g->sampler, err);
 }
 
+// At most, or 0: not known. No token is shorter than a byte; a tokenizer may spell a space as three bytes and put something in
+// front. It may make more of other characters, so texts of ASCII alone are counted. In steps, so that programs kept from other
+// runs serve.
+static int64_t positions_needed(const cli_args *a, int64_t max_new) {
+  enum { STEP = 256, BEFORE = 16 };
+  const char *given = cli_text(a, "prompt", cli_text(a, "tokens", NULL));
+  if (!given || max_new > INT32_MAX) return 0;
+  int64_t most = BEFORE + max_new;
+  for (const char *c = given; *c; c++) {
+    if ((unsigned char)*c >= 0x80) return 0;
+    most += *c == ' ' ? 3 : 1;
+  }
+  return (most + STEP - 1) / STEP * STEP;
+}
+
 static orion_status run(const cli_args *a, orion_error *err) {
   int sources = cli_flag(a, "prompt") + cli_flag(a, "file") + cli_flag(a, "tokens");
   if (sources != 1) return CLI_USAGE(err, "infer: give one of -p TEXT, -f FILE and --tokens IDS");
@@ -258,7 +273,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   }
   generation g = {.a = a};
   orion_strbuf_init(&g.text, NULL);
-  orion_status status = text_model_open(a, !cli_flag(a, "tokens"), &g.m, err);
+  orion_status status = text_model_open(a, !cli_flag(a, "tokens"), positions_needed(a, max_new), &g.m, err);
   if (status == ORION_OK) status = make_sampler(&g, err);
   if (status == ORION_OK && guesses) status = orion_speculator_create(g.m.session, (int)guesses, &g.speculator, err);
   if (status == ORION_OK) status = read_prompt(&g, err);

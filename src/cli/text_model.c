@@ -93,7 +93,7 @@ static orion_status open_both(opening *o, orion_error *err) {
   return ORION_OK;
 }
 
-orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model *out, orion_error *err) {
+orion_status text_model_open(const cli_args *a, bool need_tokenizer, int64_t positions, text_model *out, orion_error *err) {
   *out = (text_model){0};
   double start = orion_now();
   const char *path = cli_text(a, "model", NULL);
@@ -107,6 +107,7 @@ orion_status text_model_open(const cli_args *a, bool need_tokenizer, text_model 
   options.target = cli_text(a, "target", NULL);
   options.passes = cli_text(a, "passes", NULL);
   orion_status status = orion_model_open(NULL, path, &out->model, err);
+  if (status == ORION_OK && !context && positions && positions < out->model->config.context) options.context = positions;
   if (status == ORION_OK) status = lora_args_open(a, "lora", out->model, &out->lora, err);
   opening both = {.a = a, .need_tokenizer = need_tokenizer, .options = &options, .out = out};
   if (status == ORION_OK) status = open_both(&both, err);

@@ -89,7 +89,7 @@ class Endure:
     # ---- kills ----
 
     def kills(self):
-        steps = 12 * self.options.kills  # so many that it is hardly done before the last kill
+        steps = 60 * self.options.kills  # so many that it is hardly done before the last kill
         began = time.time()
         code, errors = self.finish(self.start("whole", "--steps", steps, "--save-every", 0))
         if code:
@@ -97,7 +97,7 @@ class Endure:
         kills = empty = 0
         reached = []
         args = ["--steps", steps, "--save-every", 1]
-        while kills < self.options.kills:
+        while kills < self.options.kills and self.newest("killed") < steps:
             process, before = self.start("killed", *args), self.newest("killed")
             if self.pick.random() < 0.75:  # let it get somewhere, however slow the machine; the others may die while they start
                 while process.poll() is None and self.newest("killed") == before:
@@ -115,6 +115,8 @@ class Endure:
         code, errors = self.finish(self.start("killed", *args)) if reached[-1] < steps else (0, "")
         if code:
             return f"after {kills} kills: {errors}"
+        if kills * 2 < self.options.kills:
+            return f"all {steps} steps are done after {kills} kills"
         print(f"# {kills} kills, {empty} of them before the first checkpoint, the others after steps "
               f"{[r for r in reached if r]} of {steps}; {time.time() - began:.0f} s")
         if self.saved("whole", steps) != self.saved("killed", steps):

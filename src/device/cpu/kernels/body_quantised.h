@@ -132,7 +132,10 @@ static void tiles_i4(size_t rows, size_t panels, const quantised_in *in, const t
   tiles_quantised(rows, panels, ORION_KERNEL_I4, in, out);
 }
 
-enum { QUANTISED_ROWS = 4 };  // of a tile
+enum {
+  QUANTISED_ROWS = 4,          // of a tile
+  GROUP_ROWS = TILE_ROWS / 2,  // of a tile that holds sums of a group and totals
+};
 
 static void quantised_few(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                           const orion_panels *w, const float *bias, size_t p0, size_t p1) {
@@ -208,23 +211,71 @@ static void one_group_many(float *y, size_t y_stride, const float *x, size_t x_s
   }
 }
 
-// Several groups: the sums of one are made beside y.
+// R rows against one panel of groups that are widened already: a group's sums, and their totals, stay in registers.
+typedef struct groups_in {
+  const float *x;
+  size_t x_stride;
+  const float *block;         // [groups * group, 16]
+  const orion_half *scale;    // 16 a group
+  size_t groups, group;
+} groups_in;
+
+INLINE void tile_groups(const int R, const groups_in *in, const tile_out *out) {
+  v16 total[GROUP_ROWS], sum[GROUP_ROWS];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) total[r] = out->resume ? load_lanes(out->y + (size_t)r * out->stride, out->last) : v16_zero();
+  const float *w = in->block, *x = in->x;
+  for (size_t g = 0; g < in->groups; g++) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) sum[r] = v16_zero();
+    for (size_t k = 0; k < in->group; k++, w += 16, x++) {
+      v16 lanes = v16_load(w);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) sum[r] = v16_fma(v16_set(x[(size_t)r * in->x_stride]), lanes, sum[r]);
+    }
+    v16 scale = v16_load_half(in->scale + g * 16);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) total[r] = v16_fma(sum[r], scale, total[r]);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+    if (out->bias) total[r] = v16_add(total[r], load_lanes(out->bias, out->last));
+    store_lanes(out->y + (size_t)r * out->stride, total[r], out->last);
+  }
+}
+static void tiles_groups(size_t rows, const groups_in *in, const tile_out *out) {
+  switch (rows) {
+#define CASE(n) case n: tile_groups(n, in, out); break;
+    CASE(1) CASE(2)
+#if TILE_ROWS > 5
+    CASE(3)
+#endif
+#if TILE_ROWS > 7
+    CASE(4)
+#endif
+#if TILE_ROWS > 9
+    CASE(5) CASE(6)
+#endif
+#undef CASE
+  }
+}
+
+// Several groups, as many at once as a widened block holds.
 static void groups_many(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                         const float *bias, size_t p0, size_t p1) {
-  _Alignas(64) float block[BLOCK_K * 16], sums[BLOCK_ROWS * 16];
+  _Alignas(64) float block[BLOCK_K * 16];
   size_t group = w->group, groups = w->cols / group, at_once = BLOCK_K / group;
   size_t bytes = orion_quantised_panel_bytes(w->type, w->cols, group), step = bytes / groups;
   for (size_t g0 = 0; g0 < groups; g0 += at_once) {
     size_t g1 = groups - g0 < at_once ? groups : g0 + at_once;
     for (size_t p = p0; p < p1; p++) {
-      size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
-      for (size_t g = g0; g < g1; g++) {
-        widen_group(block, w->type, (const uint8_t *)w->data + p * bytes + g * step, 0, group);
-        tile_in in = {x + g * group, x_stride, 1, block, 0, 16};
-        tile_out out = {sums, 16, 16, NULL, false};
-        product_block(rows, &in, group, &out);
-        scale_rows(y + p * 16, y_stride, sums, 16, rows, lanes, w->scale + (p * groups + g) * 16, g == 0,
-                   bias && g + 1 == groups ? bias + p * 16 : NULL);
+      const uint8_t *from = (const uint8_t *)w->data + p * bytes;
+      for (size_t g = g0; g < g1; g++) widen_group(block + (g - g0) * group * 16, w->type, from + g * step, 0, group);
+      for (size_t r = 0; r < rows; r += GROUP_ROWS) {
+        groups_in in = {x + r * x_stride + g0 * group, x_stride, block, w->scale + (p * groups + g0) * 16, g1 - g0, group};
+        tile_out out = {y + r * y_stride + p * 16, y_stride, w->rows - p * 16 < 16 ? w->rows - p * 16 : 16,
+                        bias && g1 == groups ? bias + p * 16 : NULL, g0 > 0};
+        tiles_groups(rows - r < GROUP_ROWS ? rows - r : GROUP_ROWS, &in, &out);
       }
     }
   }

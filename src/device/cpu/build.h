@@ -162,6 +162,10 @@ orion_value_id orion_cpu_scatter_source(const orion_cpu_build *b, const orion_op
 orion_status orion_cpu_force(orion_cpu_build *b, orion_value_id v, const orion_cpu_view *dest, orion_error *err);
 // May the value wait for its only user?
 bool orion_cpu_may_wait(const orion_cpu_build *b, const orion_op *op);
+// For what looks for patterns: the other operand of op(v, other), ORION_NONE where there is none; and whether a reduction goes
+// over the last axis alone and keeps it.
+orion_ref orion_cpu_other_factor(const orion_op *op, orion_ref v);
+bool orion_cpu_over_last_axis(const orion_cpu_build *b, const orion_op *reduction, int rank);
 orion_status orion_cpu_find_rms(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err);

@@ -55,12 +55,7 @@ static bool two_users(const orion_cpu_build *b, orion_value_id v, const orion_op
   return n == 2 && out[0] != out[1];
 }
 
-static orion_ref other_factor(const orion_op *op, orion_ref v) {
-  orion_ref x = orion_op_ref(op, "x"), y = orion_op_ref(op, "y");
-  return x == v && y != v ? y : y == v && x != v ? x : ORION_NONE;
-}
-
-// mul(x, number), or x times 1.
+// mul(x, number), in any order.
 static bool scaled(const orion_cpu_build *b, const orion_op *op, orion_ref *out_x, float *out_scale) {
   double scale;
   orion_ref x = orion_op_ref(op, "x"), y = orion_op_ref(op, "y");
@@ -71,14 +66,6 @@ static bool scaled(const orion_cpu_build *b, const orion_op *op, orion_ref *out_
   *out_x = x;
   *out_scale = (float)scale;
   return !orion_ref_is_literal(x);
-}
-
-static bool last_axis(const orion_cpu_build *b, const orion_op *op, int rank) {
-  int64_t axes[ORION_MAX_RANK];
-  size_t n;
-  bool keep;
-  return orion_op_ints(b->f, op, "axes", ORION_MAX_RANK, axes, &n) && n == 1 && (axes[0] == -1 || axes[0] == rank - 1) &&
-         orion_op_bool(b->f, op, "keep_dims", &keep) && keep;
 }
 
 // q, k, mask and the scale of the scores, from p back.
@@ -108,8 +95,8 @@ static bool find_difference(match *m, orion_ref difference, orion_ref dy, int ra
   if (!mul || !is_product(m->b, product, false, true) || orion_op_ref(product, "x") != dy) return false;
   g->dy = dy;
   g->v = orion_op_ref(product, "y");
-  g->y = other_factor(mul, dy);
-  return g->y != ORION_NONE && last_axis(m->b, sum, rank);
+  g->y = orion_cpu_other_factor(mul, dy);
+  return g->y != ORION_NONE && orion_cpu_over_last_axis(m->b, sum, rank);
 }
 
 static bool same_tail(const orion_cpu_build *b, orion_ref ref, int64_t rows, int64_t columns) {
@@ -142,7 +129,7 @@ static bool find_from(match *m, const orion_op *softmax, orion_cpu_attention_gra
   if (!take(m, softmax->results[0], ORION_OP_softmax, 2) || !find_scores(m, softmax, g)) return false;
   const orion_op *dv = of_p[0]->code == ORION_OP_matmul ? of_p[0] : of_p[1], *mul = of_p[dv == of_p[0]];
   if (!is_product(b, dv, true, false) || orion_op_ref(dv, "x") != softmax->results[0] || mul->code != ORION_OP_mul) return false;
-  orion_ref difference = other_factor(mul, softmax->results[0]);
+  orion_ref difference = orion_cpu_other_factor(mul, softmax->results[0]);
   if (!find_difference(m, difference, orion_op_ref(dv, "y"), t->rank, g)) return false;
   if (!take(m, mul->results[0], ORION_OP_mul, 1)) return false;
   const orion_op *last = &b->f->ops[b->user[mul->results[0]]];

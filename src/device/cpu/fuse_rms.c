@@ -20,8 +20,7 @@ static const orion_op *user_of(match *m, orion_value_id v) {
 
 static void take(match *m, const orion_op *op) { m->ops[m->n++] = m->b->f->values[op->results[0]].def; }
 
-// The other factor of mul(v, other), or ORION_NONE.
-static orion_ref other_factor(const orion_op *op, orion_value_id v) {
+orion_ref orion_cpu_other_factor(const orion_op *op, orion_ref v) {
   orion_ref x = orion_op_ref(op, "x"), y = orion_op_ref(op, "y");
   return x == v && y != v ? y : y == v && x != v ? x : ORION_NONE;
 }
@@ -37,12 +36,12 @@ static bool squares(match *m, const orion_op *mean, orion_ref *out_x) {
   return !orion_ref_is_literal(*out_x);
 }
 
-static bool last_axis(const orion_cpu_build *b, const orion_op *mean, int rank) {
+bool orion_cpu_over_last_axis(const orion_cpu_build *b, const orion_op *reduction, int rank) {
   int64_t axes[ORION_MAX_RANK];
   size_t n;
   bool keep;
-  return orion_op_ints(b->f, mean, "axes", ORION_MAX_RANK, axes, &n) && n == 1 &&
-         (axes[0] == -1 || axes[0] == rank - 1) && orion_op_bool(b->f, mean, "keep_dims", &keep) && keep;
+  return orion_op_ints(b->f, reduction, "axes", ORION_MAX_RANK, axes, &n) && n == 1 &&
+         (axes[0] == -1 || axes[0] == rank - 1) && orion_op_bool(b->f, reduction, "keep_dims", &keep) && keep;
 }
 
 // From the mean to the reciprocal root: the op that makes it, adding up epsilons.
@@ -50,7 +49,7 @@ static const orion_op *reciprocal_root(match *m, const orion_op *mean, double *e
   const orion_op *op = user_of(m, mean->results[0]);
   *epsilon = 0;
   if (op && op->code == ORION_OP_add) {
-    if (!orion_ref_float(m->b->f, other_factor(op, mean->results[0]), epsilon)) return NULL;
+    if (!orion_ref_float(m->b->f, orion_cpu_other_factor(op, mean->results[0]), epsilon)) return NULL;
     take(m, op);
     op = user_of(m, op->results[0]);
   }
@@ -72,7 +71,7 @@ static bool find_from(orion_cpu_build *b, const orion_op *mean, match *m, orion_
   *out = (orion_cpu_rms){.gamma = ORION_NONE};
   if (!squares(m, mean, &out->x)) return false;
   const orion_type *t = orion_ref_type(b->f, out->x);
-  if (!orion_type_is_tensor(t) || t->rank < 1 || !orion_dtype_is_float(t->dtype) || !last_axis(b, mean, t->rank))
+  if (!orion_type_is_tensor(t) || t->rank < 1 || !orion_dtype_is_float(t->dtype) || !orion_cpu_over_last_axis(b, mean, t->rank))
     return false;
   m->ops[m->n++] = b->f->values[mean->results[0]].def;
   double epsilon;
@@ -80,11 +79,11 @@ static bool find_from(orion_cpu_build *b, const orion_op *mean, match *m, orion_
   if (!root_op) return false;
   out->epsilon = (float)epsilon;
   const orion_op *scaled = user_of(m, root_op->results[0]);
-  if (!scaled || scaled->code != ORION_OP_mul || other_factor(scaled, root_op->results[0]) != out->x) return false;
+  if (!scaled || scaled->code != ORION_OP_mul || orion_cpu_other_factor(scaled, root_op->results[0]) != out->x) return false;
   *root = b->f->values[scaled->results[0]].def;
   const orion_op *last = user_of(m, scaled->results[0]);
   if (!last || last->code != ORION_OP_mul) return true;
-  orion_ref gamma = other_factor(last, scaled->results[0]);
+  orion_ref gamma = orion_cpu_other_factor(last, scaled->results[0]);
   const orion_type *g = orion_ref_type(b->f, gamma);
   size_t n;
   if (!g || !orion_ref_is_const(b->f, gamma) || !orion_type_elements(g, &n) || g->rank < 1) return true;

@@ -179,13 +179,11 @@ static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from,
   }
 }
 
-// y = fma(sum, scale, y or 0) + bias; the sums may lie in y itself.
-static void scale_rows(float *y, size_t y_stride, const float *sum, size_t sum_stride, size_t rows, size_t lanes,
-                       const orion_half *scale, bool first, const float *bias) {
+// y = fma(y, scale, 0) + bias, where unscaled sums lie in y.
+static void scale_rows(float *y, size_t y_stride, size_t rows, size_t lanes, const orion_half *scale, const float *bias) {
   v16 s = v16_load_half(scale), b = bias ? load_lanes(bias, lanes) : v16_zero();
   for (size_t r = 0; r < rows; r++) {
-    v16 total = first ? v16_zero() : load_lanes(y + r * y_stride, lanes);
-    total = v16_fma(load_lanes(sum + r * sum_stride, lanes), s, total);
+    v16 total = v16_fma(load_lanes(y + r * y_stride, lanes), s, v16_zero());
     if (bias) total = v16_add(total, b);
     store_lanes(y + r * y_stride, total, lanes);
   }
@@ -205,13 +203,12 @@ static void one_group_many(float *y, size_t y_stride, const float *x, size_t x_s
       tile_out out = {y + p * 16, y_stride, lanes, NULL, k > 0};
       product_block(rows, &in, depth, &out);
       if (k + depth < K) continue;
-      scale_rows(y + p * 16, y_stride, y + p * 16, y_stride, rows, lanes, w->scale + p * 16, true,
-                 bias ? bias + p * 16 : NULL);
+      scale_rows(y + p * 16, y_stride, rows, lanes, w->scale + p * 16, bias ? bias + p * 16 : NULL);
     }
   }
 }
 
-// R rows against one panel of groups that are widened already: a group's sums, and their totals, stay in registers.
+// Groups of one panel, widened already.
 typedef struct groups_in {
   const float *x;
   size_t x_stride;
@@ -220,6 +217,7 @@ typedef struct groups_in {
   size_t groups, group;
 } groups_in;
 
+// R rows against them: a group's sums, and their totals, stay in registers.
 INLINE void tile_groups(const int R, const groups_in *in, const tile_out *out) {
   v16 total[GROUP_ROWS], sum[GROUP_ROWS];
 #pragma GCC unroll 8

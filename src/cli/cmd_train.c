@@ -64,8 +64,9 @@ typedef struct run_state {
   const cli_args *args;
   orion_train_options o;
   const char *data[MAX_FILES], *eval_data[MAX_FILES];
-  char out[4096], checkpoint[4096], log_path[4096];
-  const char *tokenizer_path;
+  char *out, *log_path;      // owned
+  char checkpoint[4096];
+  const char *tokenizer_path, *lora_start;
   orion_train_saved *saved;
   orion_model *model;
   orion_adapter *adapter;    // to begin with
@@ -86,14 +87,11 @@ static void on_signal(int number) { stop_wanted = number; }
 
 // ---- options ----------------------------------------------------------------------------------------------------------
 
-static orion_status join(char *out, const char *dir, const char *name, orion_error *err) {
-  int n = snprintf(out, 4096, "%s/%s", dir, name);
-  return n > 0 && n < 4096 ? ORION_OK : CLI_USAGE(err, "%.100s: the path is too long", dir);
-}
-
 static bool has_file(const char *dir, const char *name) {
-  char path[4096];
-  return join(path, dir, name, NULL) == ORION_OK && orion_file_exists(path);
+  char *path = orion_path_join(NULL, dir, name);
+  bool has = path && orion_file_exists(path);
+  orion_strfree(NULL, path);
+  return has;
 }
 
 static orion_status read_files(run_state *r, orion_error *err) {
@@ -128,6 +126,33 @@ static orion_status read_batch(run_state *r, orion_error *err) {
   return ORION_OK;
 }
 
+static orion_status read_loss_scale(run_state *r, orion_error *err) {
+  const char *scale = cli_text(r->args, "loss-scale", NULL);
+  double value;
+  char rest;
+  if (!scale) return ORION_OK;
+  if (strcmp(scale, "auto") == 0) {
+    r->o.loss_scale = 0;
+    return ORION_OK;
+  }
+  if (sscanf(scale, "%lf%c", &value, &rest) != 1 || !(value >= 1)) {
+    return CLI_USAGE(err, "--loss-scale: \"%s\" is neither auto nor a number of 1 or more", scale);
+  }
+  r->o.loss_scale = value;
+  return ORION_OK;
+}
+
+static orion_status read_intervals(run_state *r, orion_error *err) {
+  r->eval_every = cli_int(r->args, "eval-every", 100);
+  r->save_every = cli_int(r->args, "save-every", 500);
+  r->keep = cli_int(r->args, "keep", 3);
+  if (r->eval_every < 1 || r->save_every < 0 || r->keep < 0) {
+    return CLI_USAGE(err, "train: --eval-every is at least 1, --save-every and --keep at least 0");
+  }
+  return ORION_OK;
+}
+
+// What has a default that the model or the saved run knows.
 static orion_status read_numbers(run_state *r, orion_error *err) {
   const cli_args *a = r->args;
   orion_train_options *o = &r->o;
@@ -155,23 +180,63 @@ static orion_status read_numbers(run_state *r, orion_error *err) {
   o->target = cli_text(a, "target", o->target);
   o->compute = cli_text(a, "compute", o->compute);
   o->tokenizer_path = r->tokenizer_path;
-  const char *scale = cli_text(a, "loss-scale", NULL);
-  if (scale && strcmp(scale, "auto") == 0) o->loss_scale = 0;
-  double value;
-  char rest;
-  if (scale && strcmp(scale, "auto") != 0) {
-    if (sscanf(scale, "%lf%c", &value, &rest) != 1 || !(value >= 1)) {
-      return CLI_USAGE(err, "--loss-scale: \"%s\" is neither auto nor a number of 1 or more", scale);
-    }
-    o->loss_scale = value;
+  return ORION_OK;
+}
+
+static orion_status choose_out(run_state *r, orion_error *err) {
+  const char *out = cli_text(r->args, "out", NULL), *resume = cli_text(r->args, "resume", NULL);
+  if (!out && !resume) return CLI_USAGE(err, "train: --out DIR is missing (where checkpoints go)");
+  if (out) {
+    r->out = orion_strdup(NULL, out);
+  } else {
+    const char *slash = strrchr(r->checkpoint, '/');
+    bool itself = has_file(resume, "state.json");  // a checkpoint: its run is the folder around it
+    r->out = slash ? orion_strndup(NULL, r->checkpoint, (size_t)(slash - r->checkpoint))
+                   : orion_strdup(NULL, itself ? "." : r->checkpoint);
   }
-  r->eval_every = cli_int(a, "eval-every", 100);
-  r->save_every = cli_int(a, "save-every", 500);
-  r->keep = cli_int(a, "keep", 3);
-  if (r->eval_every < 1 || r->save_every < 0 || r->keep < 0) {
-    return CLI_USAGE(err, "train: --eval-every is at least 1, --save-every and --keep at least 0");
+  if (!r->out) return ORION_OOM(err, "--out");
+  const char *log = cli_text(r->args, "log", NULL);
+  r->log_path = log ? orion_strdup(NULL, log) : orion_path_join(NULL, r->out, "log.jsonl");
+  if (!r->log_path) return ORION_OOM(err, "--log");
+  if (!resume && has_file(r->out, "log.jsonl")) {
+    return CLI_USAGE(err, "%s: holds another run (continue it with --resume, or give another --out)", r->out);
   }
   return ORION_OK;
+}
+
+static orion_status read_lora(run_state *r, orion_error *err) {
+  const cli_args *a = r->args;
+  bool shape = cli_flag(a, "lora-rank") || cli_flag(a, "lora-alpha") || cli_flag(a, "lora-targets");
+  r->lora_start = cli_text(a, "lora", NULL);
+  if ((shape || r->lora_start || cli_flag(a, "weights")) && cli_flag(a, "config")) {
+    return CLI_USAGE(err, "train: adapters are for models that have learnt something (give -m MODEL instead of --config)");
+  }
+  if ((r->lora_start || shape) && (r->saved || (r->lora_start && shape))) {
+    return CLI_USAGE(err, "train: rank, alpha and targets are those of the %s (leave the --lora options out)",
+                     r->saved ? "run" : "adapter");
+  }
+  r->o.lora_rank = cli_int(a, "lora-rank", r->o.lora_rank);
+  r->o.lora_alpha = cli_number(a, "lora-alpha", r->o.lora_alpha);
+  r->o.lora_targets = cli_text(a, "lora-targets", r->o.lora_targets);
+  r->o.lora_weights = cli_text(a, "weights", r->o.lora_weights);
+  bool odd = (shape || cli_flag(a, "weights")) && r->o.lora_rank <= 0 && !r->lora_start;
+  return odd ? CLI_USAGE(err, "train: --lora-rank R of 1 or more is missing (the other options are about adapters)") : ORION_OK;
+}
+
+// What the arguments say by themselves, and what the run that they continue says: before a model is opened, which may take long.
+static orion_status read_arguments(run_state *r, orion_error *err) {
+  const cli_args *a = r->args;
+  const char *config = cli_text(a, "config", NULL), *model = cli_text(a, "model", NULL), *resume = cli_text(a, "resume", NULL);
+  if (resume) ORION_TRY(orion_train_options_read(resume, &r->o, r->checkpoint, sizeof r->checkpoint, &r->saved, err));
+  bool lora = r->o.lora_rank > 0;  // the run's checkpoints hold an adapter: the model is where it was, unless -m says where
+  if ((config != NULL) + (model != NULL && !lora) + (resume != NULL) != 1) {
+    return CLI_USAGE(err, "train: give one of --config FILE.json, -m MODEL and --resume DIR");
+  }
+  ORION_TRY(read_lora(r, err));
+  ORION_TRY(read_files(r, err));
+  ORION_TRY(read_loss_scale(r, err));
+  ORION_TRY(read_intervals(r, err));
+  return choose_out(r, err);
 }
 
 // ---- opening ----------------------------------------------------------------------------------------------------------
@@ -187,45 +252,20 @@ static orion_status random_model(run_state *r, const char *path, orion_error *er
   return orion_model_random(NULL, &config, (uint64_t)cli_int(r->args, "seed", 1), &r->model, err);
 }
 
-static orion_status read_lora(run_state *r, const char *model, orion_error *err) {
-  const cli_args *a = r->args;
-  const char *start = cli_text(a, "lora", NULL);
-  bool shape = cli_flag(a, "lora-rank") || cli_flag(a, "lora-alpha") || cli_flag(a, "lora-targets");
-  if ((start || shape) && (r->saved || (start && shape))) {
-    return CLI_USAGE(err, "train: rank, alpha and targets are those of the %s (leave the --lora options out)",
-                     r->saved ? "run" : "adapter");
-  }
-  if (start) {
-    ORION_TRY(orion_adapter_open(r->model, start, &r->adapter, err));
-    r->o.lora_start = r->adapter;
-  }
-  r->o.lora_rank = cli_int(a, "lora-rank", r->o.lora_rank);
-  r->o.lora_alpha = cli_number(a, "lora-alpha", r->o.lora_alpha);
-  r->o.lora_targets = cli_text(a, "lora-targets", r->o.lora_targets);
-  r->o.lora_weights = cli_text(a, "weights", r->o.lora_weights);
-  if (r->o.lora_rank > 0 || start) {
-    r->o.lora_base = model;
-    return ORION_OK;
-  }
-  bool odd = shape || cli_flag(a, "weights");
-  return odd ? CLI_USAGE(err, "train: --lora-rank R of 1 or more is missing (the other options are about adapters)") : ORION_OK;
-}
-
 static orion_status open_model(run_state *r, orion_error *err) {
   const cli_args *a = r->args;
   const char *config = cli_text(a, "config", NULL), *model = cli_text(a, "model", NULL), *resume = cli_text(a, "resume", NULL);
-  if (resume) ORION_TRY(orion_train_options_read(resume, &r->o, r->checkpoint, sizeof r->checkpoint, &r->saved, err));
-  bool lora = r->o.lora_rank > 0;  // the run's checkpoints hold an adapter: the model is where it was, unless -m says where
-  if ((config != NULL) + (model != NULL && !lora) + (resume != NULL) != 1) {
-    return CLI_USAGE(err, "train: give one of --config FILE.json, -m MODEL and --resume DIR");
-  }
+  bool lora = r->o.lora_rank > 0 || r->lora_start;
   if (config) return random_model(r, config, err);
   if (resume && !lora) model = r->checkpoint;
   if (lora && !model) model = r->o.lora_base;
   if (!model) return CLI_USAGE(err, "train: the run in %s trains an adapter (give the model with -m)", resume);
   ORION_TRY(orion_model_open(NULL, model, &r->model, err));
   r->tokenizer_path = r->model->dir;
-  return read_lora(r, model, err);
+  if (lora) r->o.lora_base = model;
+  if (r->lora_start) ORION_TRY(orion_adapter_open(r->model, r->lora_start, &r->adapter, err));
+  r->o.lora_start = r->adapter;
+  return ORION_OK;
 }
 
 static bool is_text(const char *path) {
@@ -244,31 +284,6 @@ static orion_status open_tokenizer(run_state *r, orion_error *err) {
   return orion_tokenizer_open(NULL, r->tokenizer_path, &how, &r->tokenizer, err);
 }
 
-static orion_status choose_out(run_state *r, orion_error *err) {
-  const char *out = cli_text(r->args, "out", NULL), *resume = cli_text(r->args, "resume", NULL);
-  if (out) {
-    snprintf(r->out, sizeof r->out, "%s", out);
-  } else if (resume) {
-    bool itself = has_file(resume, "state.json");  // a checkpoint: its run is the folder around it
-    snprintf(r->out, sizeof r->out, "%s", r->checkpoint);
-    char *slash = strrchr(r->out, '/');
-    if (slash) *slash = 0;
-    if (itself && !slash) snprintf(r->out, sizeof r->out, ".");
-  } else {
-    return CLI_USAGE(err, "train: --out DIR is missing (where checkpoints go)");
-  }
-  const char *log = cli_text(r->args, "log", NULL);
-  if (log) {
-    snprintf(r->log_path, sizeof r->log_path, "%s", log);
-  } else {
-    ORION_TRY(join(r->log_path, r->out, "log.jsonl", err));
-  }
-  if (!resume && has_file(r->out, "log.jsonl")) {
-    return CLI_USAGE(err, "%s: holds another run (continue it with --resume, or give another --out)", r->out);
-  }
-  return orion_dir_make(r->out, err);
-}
-
 // Several processes on one machine share its processors.
 static orion_status open_device(run_state *r, orion_error *err) {
   int local = orion_comm_local_size(r->o.comm), own = orion_cpu_count();
@@ -279,11 +294,11 @@ static orion_status open_device(run_state *r, orion_error *err) {
 }
 
 static orion_status open_all(run_state *r, orion_error *err) {
+  ORION_TRY(read_arguments(r, err));
   ORION_TRY(open_model(r, err));
-  ORION_TRY(read_files(r, err));
   ORION_TRY(open_tokenizer(r, err));
   ORION_TRY(read_numbers(r, err));
-  ORION_TRY(choose_out(r, err));
+  ORION_TRY(orion_dir_make(r->out, err));
   ORION_TRY(open_device(r, err));
   ORION_TRY(cli_sim_report_start(r->args, r->device, err));
   ORION_TRY(orion_trainer_create(r->model, r->device, r->tokenizer, &r->o, &r->trainer, err));
@@ -443,6 +458,8 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (status == ORION_OK && !args.json && !r.spent && cli_speaks()) cli_sim_report_end(&args, r.device, NULL);
   close_all(&r);
   if (status == ORION_OK && r.spent) status = start_anew(&r, err);
+  orion_strfree(NULL, r.out);
+  orion_strfree(NULL, r.log_path);
   return cli_speaks() ? status : ORION_OK;  // the first one says it: mpirun ends all with the first that fails, perhaps unheard
 }
 

@@ -205,6 +205,11 @@ suite.case("a simulated engine trains with the losses of cpu", learns_on_an_engi
 suite.fails("another run's directory", lambda: train_args("a"), 2, "holds another run")
 suite.fails("no data", lambda: ["train", "-m", prepare(), "--out", suite.path("x")], 2, "--data")
 suite.fails("no directory", lambda: ["train", "-m", prepare(), "--data", suite.path("train.txt")], 2, "--out")
+suite.fails("what is missing, before a model is opened", lambda: ["train", "-m", suite.path("none"), "--data", "x.txt"], 2, "--out")
+suite.fails("a loss scale that is none, before a model is opened",
+            lambda: ["train", "-m", suite.path("none"), "--data", "x.txt", "--out", suite.path("x"), "--loss-scale", "big"], 2, "neither auto")
+suite.fails("an adapter on random weights", lambda: train_args("z", "--lora-rank", 2), 2, "-m MODEL")
+suite.fails("a directory's name that is too long", lambda: train_args("/".join(["d" * 200] * 25)), 2, "want 1 to 4095 bytes")
 suite.fails("nothing to train", ["train", "--data", "x.txt", "--out", "y"], 2, "give one of")
 suite.fails("a run that is done", lambda: ["train", "--resume", suite.path("a")], 2, "has made its 30 steps")
 suite.fails("nothing to resume", lambda: ["train", "--resume", suite.path("no")], 3, "no: cannot open")

@@ -41,7 +41,7 @@ typedef struct orion_error {
   orion_status code;
   int line;              ///< source line that reported it
   const char *file;      ///< source file that reported it, a static string
-  char message[1024];    ///< always terminated; longer texts are cut
+  char message[1024];    ///< always terminated; longer texts lose their middle
 } orion_error;
 
 /// Short stable name of a code, e.g. "format". Static string.

@@ -336,7 +336,7 @@ bool orion_dir_exists(const char *path) {
 orion_status orion_dir_make(const char *path, orion_error *err) {
   char part[4096];
   size_t n = strlen(path);
-  if (n == 0 || n >= sizeof part) return ORION_FAIL(err, ORION_INVALID, "%s: not a usable directory name", path);
+  if (n == 0 || n >= sizeof part) return ORION_FAIL(err, ORION_INVALID, "%s: not a usable directory name (want 1 to 4095 bytes)", path);
   for (size_t i = 1; i <= n; i++) {
     if (path[i] != '/' && path[i] != 0) continue;
     memcpy(part, path, i);

@@ -49,6 +49,24 @@ static void make_printable(char *text) {
   }
 }
 
+// A text too long for a message keeps its end too: what is long is a path at its beginning, and the reason comes last.
+static void write_message(char *out, size_t size, const char *format, va_list args) {
+  static const char gap[] = " ... ";
+  char whole[8192];
+  int n = vsnprintf(whole, sizeof whole, format, args);
+  size_t length = n < 0 ? 0 : (size_t)n < sizeof whole ? (size_t)n : sizeof whole - 1;
+  size_t head = size / 2, tail = size - 1 - head - (sizeof gap - 1);
+  if (length < size) {
+    memcpy(out, whole, length);
+    out[length] = 0;
+    return;
+  }
+  memcpy(out, whole, head);
+  memcpy(out + head, gap, sizeof gap - 1);
+  memcpy(out + head + sizeof gap - 1, whole + length - tail, tail);
+  out[size - 1] = 0;
+}
+
 orion_status orion_error_set(orion_error *err, orion_status code, const char *file, int line, const char *format,
                              ...) {
   if (!err) return code;
@@ -57,7 +75,7 @@ orion_status orion_error_set(orion_error *err, orion_status code, const char *fi
   err->line = line;
   va_list args;
   va_start(args, format);
-  vsnprintf(err->message, sizeof err->message, format, args);
+  write_message(err->message, sizeof err->message, format, args);
   va_end(args);
   make_printable(err->message);
   return code;

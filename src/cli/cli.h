@@ -67,6 +67,8 @@ orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error 
 void cli_print_json(json_t *object);   // one line on stdout; takes the reference
 void cli_free_json_text(char *text);     // what json_dumps gave
 void cli_warn(const char *format, ...) ORION_PRINTF(1, 2);  // "orion: warning: ..." on stderr
+// A path as printf has it, of any length. Free with orion_strfree(NULL, path).
+orion_status cli_path(char **out, orion_error *err, const char *format, ...) ORION_PRINTF(3, 4);
 orion_status cli_own_path(char *out, size_t size, orion_error *err);  // of this program's file
 // This command again, in this process: the options of `with` and those that `a` has, less those named in `without` (both end
 // with NULL). Returns only where that fails.

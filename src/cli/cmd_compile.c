@@ -41,10 +41,11 @@ typedef struct compilation {
 static void dump(void *ctx, const char *pass, const orion_program *p) {
   compilation *c = ctx;
   if (c->status != ORION_OK) return;
-  char dir[1024];
-  snprintf(dir, sizeof dir, "%s/dump/%s-%02d-%s", c->dir, c->stem, c->dumps++, pass);
-  c->status = orion_dir_make(dir, &c->error);
+  char *dir;
+  c->status = cli_path(&dir, &c->error, "%s/dump/%s-%02d-%s", c->dir, c->stem, c->dumps++, pass);
+  if (c->status == ORION_OK) c->status = orion_dir_make(dir, &c->error);
   if (c->status == ORION_OK) c->status = orion_mil_write_dir(p, dir, NULL, &c->error);
+  orion_strfree(NULL, dir);
 }
 
 static void note_stats(void *ctx, const orion_pass_stats *s) {
@@ -90,22 +91,7 @@ static bool emits(const cli_args *a, const char *what) {
   return false;
 }
 
-static orion_status write_part(compilation *c, const orion_part *part, size_t index, orion_error *err) {
-  char dir[1024];
-  snprintf(dir, sizeof dir, "%s/%s_%02zu", c->dir, c->stem, index);
-  ORION_TRY(orion_dir_make(dir, err));
-  orion_status status = ORION_OK;
-  if (emits(c->a, "mil")) status = orion_mil_write_dir(part->program, dir, NULL, err);
-  if (status == ORION_OK && emits(c->a, "dot")) {
-    orion_strbuf dot;
-    orion_strbuf_init(&dot, NULL);
-    status = orion_mil_print_dot(part->program, &dot, err);
-    char path[1100];
-    snprintf(path, sizeof path, "%s/model.dot", dir);
-    if (status == ORION_OK) status = orion_file_write(NULL, path, dot.data, dot.size, err);
-    orion_strbuf_deinit(&dot);
-  }
-  if (status != ORION_OK) return status;
+static void note_part(compilation *c, const orion_part *part, size_t index, const char *dir) {
   size_t ops = 0;
   const orion_function *f = part->program->functions[0];
   ORION_EACH_OP(f, id) ops += f->ops[id].code != ORION_OP_const;
@@ -113,7 +99,29 @@ static orion_status write_part(compilation *c, const orion_part *part, size_t in
   snprintf(name, sizeof name, "%s_%02zu", c->stem, index);
   json_array_append_new(c->parts, json_pack("{s:s, s:I, s:o}", "program", name, "ops", (json_int_t)ops, "ports", ports_json(part)));
   if (!c->a->json) printf("%s: %zu operations, %zu inputs, %zu outputs\n", dir, ops, f->n_params, f->n_outputs);
-  return ORION_OK;
+}
+
+static orion_status write_dot(const orion_part *part, const char *dir, orion_error *err) {
+  char *path;
+  orion_strbuf dot;
+  orion_strbuf_init(&dot, NULL);
+  orion_status status = cli_path(&path, err, "%s/model.dot", dir);
+  if (status == ORION_OK) status = orion_mil_print_dot(part->program, &dot, err);
+  if (status == ORION_OK) status = orion_file_write(NULL, path, dot.data, dot.size, err);
+  orion_strbuf_deinit(&dot);
+  orion_strfree(NULL, path);
+  return status;
+}
+
+static orion_status write_part(compilation *c, const orion_part *part, size_t index, orion_error *err) {
+  char *dir;
+  ORION_TRY(cli_path(&dir, err, "%s/%s_%02zu", c->dir, c->stem, index));
+  orion_status status = orion_dir_make(dir, err);
+  if (status == ORION_OK && emits(c->a, "mil")) status = orion_mil_write_dir(part->program, dir, NULL, err);
+  if (status == ORION_OK && emits(c->a, "dot")) status = write_dot(part, dir, err);
+  if (status == ORION_OK) note_part(c, part, index, dir);
+  orion_strfree(NULL, dir);
+  return status;
 }
 
 // What --weights asks matrices to be, if that is integers with scales.
@@ -218,16 +226,16 @@ static orion_status compile_training(compilation *c, const orion_model *m, orion
 // ---- all ----
 
 static orion_status write_plan(const compilation *c, const orion_model *m, orion_error *err) {
-  char path[1024];
-  snprintf(path, sizeof path, "%s/plan.json", c->dir);
+  char *path;
+  ORION_TRY(cli_path(&path, err, "%s/plan.json", c->dir));
   json_t *plan = json_pack("{s:s, s:s, s:s, s:O}", "target", c->target->name, "model_type", m->config.model_type, "program",
                            cli_text(c->a, "program", "decode"), "parts", c->parts);
   if (c->training) json_object_set(plan, "training", c->training);
   char *text = json_dumps(plan, JSON_INDENT(1));
   json_decref(plan);
-  if (!text) return ORION_OOM(err, path);
-  orion_status status = orion_file_write(NULL, path, text, strlen(text), err);
+  orion_status status = text ? orion_file_write(NULL, path, text, strlen(text), err) : ORION_OOM(err, path);
   cli_free_json_text(text);
+  orion_strfree(NULL, path);
   return status;
 }
 

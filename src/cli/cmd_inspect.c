@@ -214,20 +214,25 @@ static orion_status inspect_tokenizer(const char *path, json_t **out, orion_erro
   return ORION_OK;
 }
 
+static orion_status read_peft(const char *path, orion_peft_config *out, orion_error *err) {
+  char *text;
+  size_t n;
+  ORION_TRY(orion_file_read(NULL, path, (size_t)1 << 20, &text, &n, err));
+  orion_status status = orion_peft_config_read(text, n, path, out, err);
+  orion_free(NULL, text, n + 1, 1);
+  return status;
+}
+
 // A PEFT directory, without the model that it is for: its settings, and its tensors counted.
 static orion_status inspect_adapter(const char *path, json_t **out, orion_error *err) {
-  char config[4096], tensors[4096], *text;
-  size_t n;
+  char *config = NULL, *tensors = NULL;
   uint64_t parameters = 0;
-  snprintf(config, sizeof config, "%s/adapter_config.json", path);
-  snprintf(tensors, sizeof tensors, "%s/adapter_model.safetensors", path);
-  ORION_TRY(orion_file_read(NULL, config, (size_t)1 << 20, &text, &n, err));
-  orion_peft_config peft;
-  orion_status status = orion_peft_config_read(text, n, config, &peft, err);
-  orion_free(NULL, text, n + 1, 1);
-  if (status != ORION_OK) return status;
+  orion_peft_config peft = {0};
   orion_safetensors *s;
-  status = orion_safetensors_open(NULL, tensors, &s, err);
+  orion_status status = cli_path(&config, err, "%s/adapter_config.json", path);
+  if (status == ORION_OK) status = cli_path(&tensors, err, "%s/adapter_model.safetensors", path);
+  if (status == ORION_OK) status = read_peft(config, &peft, err);
+  if (status == ORION_OK) status = orion_safetensors_open(NULL, tensors, &s, err);
   if (status == ORION_OK) {
     for (size_t i = 0; i < s->n_tensors; i++) {
       uint64_t elements = 1;
@@ -247,6 +252,8 @@ static orion_status inspect_adapter(const char *path, json_t **out, orion_error 
     orion_safetensors_close(s);
   }
   orion_peft_config_free(&peft);
+  orion_strfree(NULL, config);
+  orion_strfree(NULL, tensors);
   return status;
 }
 
@@ -262,10 +269,14 @@ static orion_status write_curve(const orion_curve *c, const char *title, const c
 }
 
 // A directory with a log: how far the run is, and what it can be resumed from.
-static orion_status inspect_run(const char *path, const char *log, const char *svg, json_t **out, orion_error *err) {
+static orion_status inspect_run(const char *path, const char *svg, json_t **out, orion_error *err) {
   orion_curve c;
-  ORION_TRY(orion_curve_read(NULL, log, &c, err));
-  orion_status status = svg ? write_curve(&c, path, svg, err) : ORION_OK;
+  char *log;
+  ORION_TRY(cli_path(&log, err, "%s/log.jsonl", path));
+  orion_status status = orion_curve_read(NULL, log, &c, err);
+  orion_strfree(NULL, log);
+  if (status != ORION_OK) return status;
+  status = svg ? write_curve(&c, path, svg, err) : ORION_OK;
   if (status == ORION_OK) {
     const orion_curve_point *last = &c.train[c.n_train - 1], *eval = c.n_eval ? &c.eval[c.n_eval - 1] : NULL;
     *out = json_pack("{s:s, s:I, s:f, s:f}", "kind", "run", "step", (json_int_t)last->step, "first_loss", c.train[0].loss,
@@ -330,9 +341,10 @@ static bool begins_as_blob(const char *path) {
 }
 
 static bool has_file(const char *dir, const char *name) {
-  char path[4096];
-  snprintf(path, sizeof path, "%s/%s", dir, name);
-  return orion_file_exists(path);
+  char *path = orion_path_join(NULL, dir, name);
+  bool has = path && orion_file_exists(path);
+  orion_strfree(NULL, path);
+  return has;
 }
 
 static orion_status inspect(const char *path, const char *svg, json_t **out, orion_error *err) {
@@ -341,9 +353,7 @@ static orion_status inspect(const char *path, const char *svg, json_t **out, ori
   if (orion_path_ends(path, ".safetensors")) return inspect_safetensors(path, out, err);
   if (orion_record_is(path)) return inspect_record(path, out, err);
   if (begins_as_blob(path)) return inspect_blob(path, out, err);
-  char log[4096];
-  snprintf(log, sizeof log, "%s/log.jsonl", path);
-  if (orion_file_exists(log)) return inspect_run(path, log, svg, out, err);
+  if (has_file(path, "log.jsonl")) return inspect_run(path, svg, out, err);
   if (svg) return CLI_USAGE(err, "--svg: %s is not the directory of a run (there is no log.jsonl)", path);
   if (has_file(path, "config.json")) {
     ORION_TRY(inspect_model(path, out, err));

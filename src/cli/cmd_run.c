@@ -173,11 +173,13 @@ static orion_status report_output(const job *j, size_t i, json_t *list, orion_er
   orion_dtype_bytes((orion_dtype)io->layout.dtype, n, &bytes);
   if (dir) {
     void *packed = orion_alloc(NULL, bytes, 1);
-    char name[512];
-    snprintf(name, sizeof name, "%s/%s.npy", dir, io->name);
+    char *name = NULL;
     if (packed) orion_layout_pack(&io->layout, memory, packed);
-    status = packed ? npy_write(name, (orion_dtype)io->layout.dtype, io->layout.rank, io->layout.dims, packed, bytes, err)
-                    : ORION_OOM(err, io->name);
+    status = packed ? cli_path(&name, err, "%s/%s.npy", dir, io->name) : ORION_OOM(err, io->name);
+    if (status == ORION_OK) {
+      status = npy_write(name, (orion_dtype)io->layout.dtype, io->layout.rank, io->layout.dims, packed, bytes, err);
+    }
+    orion_strfree(NULL, name);
     orion_free(NULL, packed, bytes, 1);
   }
   orion_surface_unlock(j->surfaces[i]);

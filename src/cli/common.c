@@ -36,6 +36,18 @@ void cli_warn(const char *format, ...) {
   fputc('\n', stderr);
 }
 
+orion_status cli_path(char **out, orion_error *err, const char *format, ...) {
+  va_list args, again;
+  va_start(args, format);
+  va_copy(again, args);
+  int n = vsnprintf(NULL, 0, format, args);
+  *out = n < 0 ? NULL : orion_alloc(NULL, (size_t)n + 1, 1);
+  if (*out) vsnprintf(*out, (size_t)n + 1, format, again);
+  va_end(again);
+  va_end(args);
+  return *out ? ORION_OK : ORION_OOM(err, "path");
+}
+
 bool cli_speaks(void) {
   int rank, size;
   return !orion_comm_launched(&rank, &size) || rank == 0;

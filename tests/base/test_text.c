@@ -137,6 +137,18 @@ static void a_failed_growth_sticks(void **state) {
   orion_strbuf_deinit(&b);
 }
 
+// Paths can be long, and the reason comes after them.
+static void long_messages_keep_their_end(void **state) {
+  orion_error err;
+  char path[5000];
+  memset(path, 'd', sizeof path);
+  path[sizeof path - 1] = 0;
+  (void)ORION_FAIL(&err, ORION_IO, "%s: no such file (give another)", path);
+  assert_true(strlen(err.message) < sizeof err.message);
+  assert_non_null(strstr(err.message, "ddd: no such file (give another)"));
+  assert_true(strncmp(err.message, "dddd", 4) == 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(every_code_has_its_own_name),
@@ -144,6 +156,7 @@ int main(void) {
       cmocka_unit_test(a_prefix_goes_in_front_and_keeps_the_code),
       cmocka_unit_test(messages_are_one_line_of_utf8_whatever_the_input_held),
       cmocka_unit_test(long_messages_are_cut_between_characters),
+      cmocka_unit_test(long_messages_keep_their_end),
       cmocka_unit_test(texts_grow_by_every_kind_of_append),
       cmocka_unit_test(a_failed_growth_sticks),
   };

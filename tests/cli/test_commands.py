@@ -338,6 +338,25 @@ def inspect_case():
 
 
 suite.case("inspect: every kind of file", inspect_case)
+
+
+def long_paths():
+    """Longer than any buffer that a path might be put together in; longer than the system takes is one clear error."""
+    long = suite.path(os.path.join(*["d" * 200] * 8))
+    run("compile", "-m", MODEL, "-o", long, "--target", "m4", "--ctx", "32", "--emit", "mil,dot", "--dump-after", "all")
+    for name in ["plan.json", "body_00/model.mil", "body_00/model.dot", "head_00/model.mil"]:
+        expect(os.path.isfile(os.path.join(long, name)), f"no {name}")
+    expect(len(os.listdir(os.path.join(long, "dump"))) > 4, "dumps are missing")
+    results = os.path.join(long, "results")
+    run("run", os.path.join(long, "head_00", "model.mil"), "--random-inputs", "1", "--device", "cpu", "--out", results)
+    expect(all(name.endswith(".npy") for name in os.listdir(results)) and os.listdir(results), "no results")
+    for command in [["compile", "-m", MODEL], ["run", os.path.join(long, "head_00", "model.mil"), "--random-inputs", "1"]]:
+        option = "-o" if command[0] == "compile" else "--out"
+        result = suite.orion_run([*command, option, "/".join(["d" * 200] * 25)])
+        expect(result.code == 2 and "want 1 to 4095 bytes" in result.errors(), f"{result.code}: {result.errors()}")
+
+
+suite.case("paths may be long", long_paths)
 suite.fails("inspect: a file of no known kind", lambda: ["inspect", suite.write("noise.dat", bytes(range(7, 200)))], code=3,
             stderr="noise.dat")
 

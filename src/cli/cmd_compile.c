@@ -22,7 +22,7 @@ static const cli_option options[] = {
     {"ctx", 0, CLI_INT, "N", "cached positions of decode; default: the model's context", false},
     {"weights", 0, CLI_TEXT, "T", "fp16 (default), int8, int4, or fp32 (cpu only)", false},
     {"passes", 0, CLI_TEXT, "LIST", "optimisation passes, comma-separated; default: the target's", false},
-    {"dump-after", 0, CLI_TEXT, "PASS", "write the program after a pass (or all) as NN-PASS.mil", false},
+    {"dump-after", 0, CLI_TEXT, "PASS", "write the program after a pass (or all) to DIR/dump", false},
     {"stats", 0, CLI_FLAG, NULL, "what each pass changed", false},
     {"emit", 0, CLI_TEXT, "LIST", "mil (default), dot; comma-separated", false},
     {0},
@@ -99,6 +99,20 @@ static void note_part(compilation *c, const orion_part *part, size_t index, cons
   snprintf(name, sizeof name, "%s_%02zu", c->stem, index);
   json_array_append_new(c->parts, json_pack("{s:s, s:I, s:o}", "program", name, "ops", (json_int_t)ops, "ports", ports_json(part)));
   if (!c->a->json) printf("%s: %zu operations, %zu inputs, %zu outputs\n", dir, ops, f->n_params, f->n_outputs);
+}
+
+// Names in lists that would otherwise ask for nothing.
+static orion_status check_lists(const cli_args *a, orion_error *err) {
+  const char *after = cli_text(a, "dump-after", NULL), *list = cli_text(a, "emit", "mil");
+  if (after && strcmp(after, "all") != 0 && !orion_pass_find(after)) {
+    return CLI_USAGE(err, "--dump-after: there is no pass \"%s\" (docs/passes.md lists them; \"all\" is each)", after);
+  }
+  for (const char *at = list; *at; at += strcspn(at, ","), at += *at == ',') {
+    int n = (int)strcspn(at, ",");
+    if (n == 3 && (strncmp(at, "mil", 3) == 0 || strncmp(at, "dot", 3) == 0)) continue;
+    return CLI_USAGE(err, "--emit: \"%.*s\" is neither mil nor dot", n, at);
+  }
+  return ORION_OK;
 }
 
 static orion_status write_dot(const orion_part *part, const char *dir, orion_error *err) {
@@ -275,6 +289,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   orion_target measured;
   if (!path) return CLI_USAGE(err, "compile: -m MODEL is missing");
   if (!c.dir) return CLI_USAGE(err, "compile: -o DIR is missing");
+  ORION_TRY(check_lists(a, err));
   ORION_TRY(orion_target_open(NULL, target, &measured, &c.target, err));
   orion_model *m;
   ORION_TRY(orion_model_open(NULL, path, &m, err));

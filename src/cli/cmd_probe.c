@@ -19,7 +19,7 @@
 enum { TIMEOUT_S = 60, MAX_ANSWER = 1 << 16 };
 
 static const cli_option options[] = {
-    {"only", 0, CLI_TEXT, "RULE", "this rule only (C07); may be repeated", true},
+    {"only", 0, CLI_TEXT, "RULE", "this rule only (C07)", true},
     {"destructive", 0, CLI_FLAG, NULL, "ask also what spends or kills a process, each in its own (always, of a simulator)", false},
     {"resume", 0, CLI_TEXT, "FILE", "keep answers in FILE as they come; ask only what it lacks", false},
     {"update-target", 0, CLI_TEXT, "FILE", "write a target with the measured numbers, for --target and sim:m4,target=FILE", false},
@@ -309,4 +309,4 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_probe = {
-    "probe", "", "Ask a device what is true of it, rule by rule.", "orion probe --device sim:m4 --json", options, 0, 0, run};
+    "probe", "", "Ask a device (default: ane) what is true of it, rule by rule.", "orion probe --device sim:m4 --json", options, 0, 0, run};

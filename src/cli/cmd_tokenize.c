@@ -142,5 +142,5 @@ static orion_status run(const cli_args *a, orion_error *err) {
 }
 
 const cli_command cli_command_tokenize = {
-    "tokenize", "-m MODEL [TEXT]", "Turn text into token ids, or ids into text.",
+    "tokenize", "-m MODEL [TEXT]|--learn N -f FILE --to DIR", "Turn text into token ids, or ids into text; learn a vocabulary.",
     "orion tokenize -m gpt2 \"Hello, world\"", options, 0, 1, run};

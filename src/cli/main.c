@@ -27,8 +27,8 @@ static void help(void) {
   printf("usage: orion COMMAND [OPTIONS]\n\n"
          "Compiles transformer language models to Apple Neural Engine programs and runs them.\n\ncommands:\n");
   for (int i = 0; i < N_COMMANDS; i++) printf("  %-12s %s\n", commands[i]->name, commands[i]->summary);
-  printf("\norion COMMAND --help tells more of each. Exit codes: 0 done, 1 failed while running, 2 wrong usage,\n"
-         "3 bad input file, 4 the device or target refused the program.\n");
+  printf("\norion COMMAND --help tells more of each, orion --version which build this is. Exit codes: 0 done,\n"
+         "1 failed while running, 2 wrong usage, 3 bad input file, 4 the device or target refused the program.\n");
 }
 
 static int report(orion_status status, const orion_error *err) {
@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     return 0;
   }
   if (strcmp(name, "--version") == 0) {
-    printf("orion " ORION_VERSION "\n");
+    printf("orion " ORION_VERSION " %s\n", cli_commit);
     return 0;
   }
   for (int i = 0; i < N_COMMANDS; i++) {

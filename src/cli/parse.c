@@ -8,7 +8,7 @@
 #include "cli/cli.h"
 
 static const cli_option common[] = {
-    {"device", 0, CLI_TEXT, "D", "cpu, cpu:isa=avx2, sim:ideal, sim:m4, null, auto", false},
+    {"device", 0, CLI_TEXT, "D", "cpu, cpu:isa=avx2, sim:ideal, sim:m4, ane, ... (see orion devices); default auto", false},
     {"threads", 0, CLI_INT, "N", "host threads; 0: one for each processor", false},
     {"json", 0, CLI_FLAG, NULL, "one JSON object on stdout and nothing else", false},
     {"quiet", 'q', CLI_FLAG, NULL, "no progress", false},
@@ -143,7 +143,7 @@ static void print_options(const cli_option *list) {
 }
 
 void cli_help(const cli_command *c) {
-  printf("usage: orion %s %s\n\n%s\n\n", c->name, c->synopsis, c->summary);
+  printf("usage: orion %s%s%s\n\n%s\n\n", c->name, *c->synopsis ? " " : "", c->synopsis, c->summary);
   if (c->options && c->options->name) printf("options:\n");
   print_options(c->options);
   printf("common options:\n");

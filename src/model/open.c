@@ -92,5 +92,7 @@ orion_status orion_model_open(const orion_allocator *a, const char *path, orion_
   if (orion_path_ends(path, ".safetensors")) {
     return ORION_FAIL(err, ORION_INVALID, "%s: weights alone are no model (give the directory with config.json)", path);
   }
-  return open_llama2c(a, path, out, err);
+  orion_status status = open_llama2c(a, path, out, err);
+  if (status != ORION_NOT_FOUND) return status;
+  return ORION_FAIL(err, status, "%s: there is no such model (want a Hugging Face directory, or FILE.bin of llama2.c)", path);
 }

@@ -260,7 +260,8 @@ for each in [("m4", "sim:ideal", UNITS), ("m1", "cpu", UNITS), ("cpu", None, ["t
     suite.case(f"compile: programs of training for {each[0]} pass the check without a remark", training_case(*each))
 for args, pattern in [(["--target", "m99"], "m99"), (["--program", "backwards"], "backwards"), (["--tokens", "0"], "0"),
                       (["--program", "train", "--weights", "fp16"], "inputs"), (["--program", "train", "--batch", "0"], "batch"),
-                      (["--weights", "fp32", "--target", "m1"], "fp32"), (["--passes", "magic"], "magic")]:
+                      (["--weights", "fp32", "--target", "m1"], "fp32"), (["--passes", "magic"], "magic"),
+                      (["--dump-after", "magic"], "magic"), (["--emit", "mil,magic"], "magic")]:
     suite.fails(f"compile: {' '.join(args)} is refused",
                 ["compile", "-m", MODEL, "-o", suite.path("refused"), *args], code=2, stderr=pattern)
 

@@ -125,6 +125,8 @@ def killed_runs_go_on():
             for name in os.listdir(run):
                 if name == "log.jsonl":
                     os.remove(os.path.join(run, name))
+    else:  # on a busy machine no kill leaves it the time to end
+        expect(subprocess.run(args, stderr=subprocess.DEVNULL, check=False).returncode == 0, "the last one fails")
     expect(read_weights("whole", steps) == read_weights("killed", steps), f"after {kills} kills the weights differ")
     log = read_log("killed")
     expect([line["step"] for line in log] == list(range(1, steps + 1)), "steps of the log")

@@ -10,7 +10,18 @@ orion=${ORION:-build/orion}
 prompt=${PROMPT:-Once upon a time}
 ours=models/stories3m
 
-say() { echo "\$ $*"; "$@"; }
+# Shows a command as one would type it, and runs it.
+say() {
+  printf '$'
+  for word; do
+    case $word in
+      *[!A-Za-z0-9_./=:,+-]* | '') printf " '%s'" "$word" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
+  echo
+  "$@"
+}
 
 if [ -n "${MODEL:-}" ]; then
   if [ -n "${TOKENIZER:-}" ]; then set -- --tokenizer "$TOKENIZER"; else set --; fi

@@ -6,7 +6,8 @@
 # Debian's packages: bochs bochs-term bochsbios vgabios isolinux syslinux-common genisoimage cpio busybox-static, and
 # a linux-image-*-cloud-amd64 unpacked anywhere, whose boot/vmlinuz-* is to be named in KERNEL.
 #   BOCHS     another emulator than `bochs` (which is 2.7); DISPLAY_LIBRARY=nogui if that has no terminal
-#   CPU       its processor; corei7_skylake_x by default
+#   CPU       its processor; corei7_skylake_x by default, which has no more than AVX-512. Bochs 3.0 adds FEATURES to it:
+#             "avx512vnni avx512bf16 amx amx_bf16 amx_int8"; LEVEL is then "avx512 with vnni", "avx512 with bf16" or amx
 # Bochs 2.7 rounds halfway cases of float to half up instead of to even: there "elementwise values" and "conversions" fail
 # at any level, AVX2 too. Nothing that an emulator runs says how fast it is.
 set -eu
@@ -37,7 +38,10 @@ compile portable "$kernels/level_portable.c" -O3
 compile fused "$kernels/level_portable.c" -O3 -mfma \
   -Dorion_kernels_install_portable=orion_kernels_install_portable_fused
 compile avx2 "$kernels/level_avx2.c" -O3 $avx2
-compile avx512 "$kernels/level_avx512.c" -O3 $avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+avx512="$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512"
+compile avx2_vnni "$kernels/level_avx2_vnni.c" -O3 $avx2 -mavxvnni
+compile avx512 "$kernels/level_avx512.c" -O3 $avx512
+compile avx512_vnni "$kernels/level_avx512_vnni.c" -O3 $avx512 -mavx512vnni
 compile kernels "$kernels/kernels.c"
 compile pack "$kernels/pack_quantised.c"
 compile cpu "$root/src/base/cpu.c"
@@ -72,9 +76,11 @@ genisoimage -quiet -o "$work/disc.iso" -b isolinux.bin -c boot.cat -no-emul-boot
   "$work/disc"
 
 # ---- the machine ----
+features=${FEATURES:-}
+if [ "$features" ]; then features=", add_features=\"$features\""; fi
 cat >"$work/machine" <<END
 megs: 512
-cpu: model=${CPU:-corei7_skylake_x}, ips=100000000, reset_on_triple_fault=0
+cpu: model=${CPU:-corei7_skylake_x}, ips=100000000, reset_on_triple_fault=0$features
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 ata0-master: type=cdrom, path=$work/disc.iso, status=inserted

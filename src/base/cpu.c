@@ -26,21 +26,25 @@ static bool amx_permission(void) {
 }
 
 uint32_t orion_cpu_features(void) {
-  unsigned a, b, c, d, features = 0;
+  unsigned a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
   bool osxsave = c & bit_OSXSAVE, fma = c & bit_FMA, f16c = c & bit_F16C;
   if (!osxsave || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
   uint64_t xcr0 = read_xcr0();
   bool ymm = (xcr0 & 0x6) == 0x6, zmm = (xcr0 & 0xe6) == 0xe6, tiles = (xcr0 & 0x60000) == 0x60000;
-  if (ymm && (b & bit_AVX2) && fma && f16c) features |= ORION_CPU_AVX2;
+  if (!ymm || !(b & bit_AVX2) || !fma || !f16c) return 0;
+  uint32_t features = ORION_CPU_AVX2;
   bool avx512 = zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) && (b & bit_AVX512VL);
-  if (avx512 && (features & ORION_CPU_AVX2)) {
+  if (avx512) {
     features |= ORION_CPU_AVX512;
     if (c & (1u << 11)) features |= ORION_CPU_AVX512_VNNI;
     if (d & (1u << 23)) features |= ORION_CPU_AVX512_FP16;
     bool amx = tiles && (d & (1u << 22)) && (d & (1u << 24)) && (d & (1u << 25));
     if (amx && amx_permission()) features |= ORION_CPU_AMX;
-    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5))) features |= ORION_CPU_AVX512_BF16;
+  }
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+    if (a & (1u << 4)) features |= ORION_CPU_AVX_VNNI;
+    if (avx512 && (a & (1u << 5))) features |= ORION_CPU_AVX512_BF16;
   }
   return features;
 }
@@ -79,7 +83,8 @@ uint32_t orion_cpu_features(void) {
 uint32_t orion_cpu_features(void) { return 0; }
 #endif
 
-#define ALL_AVX512 (ORION_CPU_AVX512 | ORION_CPU_AVX512_VNNI | ORION_CPU_AVX512_BF16 | ORION_CPU_AVX512_FP16)
+#define ALL_AVX2 (ORION_CPU_AVX2 | ORION_CPU_AVX_VNNI)
+#define ALL_AVX512 (ALL_AVX2 | ORION_CPU_AVX512 | ORION_CPU_AVX512_VNNI | ORION_CPU_AVX512_BF16 | ORION_CPU_AVX512_FP16)
 #define ALL_NEON \
   (ORION_CPU_NEON | ORION_CPU_NEON_DOTPROD | ORION_CPU_NEON_FP16 | ORION_CPU_NEON_BF16 | ORION_CPU_NEON_I8MM)
 
@@ -87,9 +92,9 @@ static const struct {
   const char *name;
   uint32_t mask, key;  // key: the bit whose presence names the level
 } levels[] = {
-    {"amx", ORION_CPU_AVX2 | ALL_AVX512 | ORION_CPU_AMX, ORION_CPU_AMX},
-    {"avx512", ORION_CPU_AVX2 | ALL_AVX512, ORION_CPU_AVX512},
-    {"avx2", ORION_CPU_AVX2, ORION_CPU_AVX2},
+    {"amx", ALL_AVX512 | ORION_CPU_AMX, ORION_CPU_AMX},
+    {"avx512", ALL_AVX512, ORION_CPU_AVX512},
+    {"avx2", ALL_AVX2, ORION_CPU_AVX2},
     {"neon", ALL_NEON, ORION_CPU_NEON},
     {"portable", 0, 0},
 };

@@ -17,6 +17,7 @@ typedef enum orion_cpu_feature {
   ORION_CPU_NEON_FP16 = 1 << 8,
   ORION_CPU_NEON_BF16 = 1 << 9,
   ORION_CPU_NEON_I8MM = 1 << 10,
+  ORION_CPU_AVX_VNNI = 1 << 11,    // VNNI in the encoding of AVX2
 } orion_cpu_feature;
 
 uint32_t orion_cpu_features(void);  // union of orion_cpu_feature bits that may be used here

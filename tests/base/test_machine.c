@@ -80,7 +80,10 @@ static void this_machine_has_features_that_belong_together(void **state) {
                                                  __builtin_cpu_supports("avx512vl") &&
                                                  __builtin_cpu_supports("avx512dq"));
   assert_int_equal(f & ORION_CPU_NEON, 0);
-  if (f & (ORION_CPU_AMX | ORION_CPU_AVX512_BF16 | ORION_CPU_AVX512_FP16)) assert_true(f & ORION_CPU_AVX512);
+  if (f & (ORION_CPU_AMX | ORION_CPU_AVX512_VNNI | ORION_CPU_AVX512_BF16 | ORION_CPU_AVX512_FP16)) {
+    assert_true(f & ORION_CPU_AVX512);
+  }
+  if (f & (ORION_CPU_AVX512 | ORION_CPU_AVX_VNNI)) assert_true(f & ORION_CPU_AVX2);
 #elif defined(__aarch64__)
   assert_true(f & ORION_CPU_NEON);
 #endif

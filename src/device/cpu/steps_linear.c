@@ -55,13 +55,13 @@ static void product(const linear_run *r, const orion_panels *w, float *y, size_t
                     size_t p0, size_t p1, int worker) {
   const linear_step *d = r->s->data;
   const float *bias = d->bias ? orion_cpu_at(r->x, &r->s->in[1]) : NULL;
+  void *scratch = orion_cpu_scratch(r->x, worker);
   if (d->rounded) {
     const uint8_t *x = (const uint8_t *)r->x->base[d->rounded_x] + t0 * d->rounded_row;
-    r->x->k->linear_rounded(y, y_stride, x, rows, w, bias, p0, p1);
+    r->x->k->linear_rounded(y, y_stride, x, rows, w, bias, p0, p1, scratch);
   } else {
     const float *x = (const float *)orion_cpu_at(r->x, &r->s->in[0]) + t0 * d->x_stride;
     if (d->matrix) {
-      void *scratch = orion_cpu_scratch(r->x, worker);
       r->x->k->linear_many(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1, d->fast, scratch);
     } else {
       r->x->k->linear(y, y_stride, x, d->x_stride, rows, w, bias, p0, p1);
@@ -160,10 +160,10 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->type = w->type;
   d->panels = orion_panel_count(d->n);
   d->block = w->block;
-  d->matrix = b->k->linear_many && !d->block && d->rows >= ORION_MANY_LEAST && d->k >= ORION_MANY_LEAST &&
-              d->n >= ORION_MANY_LEAST;
+  d->matrix = !d->block && orion_many_pays(b->k, d->rows, d->n, d->k, b->fast);
   d->fast = b->fast;
-  d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : 0;
+  d->rounded = b->fast && d->block > 0;
+  d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : 0;
   d->tall = d->matrix ? MATRIX_ROWS : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
@@ -172,7 +172,6 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
   grain = (grain < most ? grain : most) & ~(size_t)3;
   d->grain = d->matrix ? MATRIX_PANELS : d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
-  d->rounded = b->fast && d->block > 0;
   if (d->rounded) {
     size_t bytes;
     d->rounded_row = orion_rounded_row_bytes(d->k, d->block);

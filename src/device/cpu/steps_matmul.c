@@ -148,7 +148,7 @@ static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op 
   }
   ORION_TRY(orion_cpu_result(b, add ? add : op, 0, &out, err));
   d->convert = out.dtype != ORION_FP32;
-  d->many = b->k->matmul_many && d->m >= ORION_MANY_LEAST && d->n >= ORION_MANY_LEAST && d->k >= ORION_MANY_LEAST;
+  d->many = orion_many_pays(b->k, d->m, d->n, d->k, b->fast);
   d->fast = b->fast;
   d->scratch = d->many ? ORION_MATMUL_MANY_SCRATCH : ORION_MATMUL_SCRATCH;
   orion_cpu_step step = {.run = run_matmul,

@@ -1,6 +1,7 @@
 // Matrix products of one level, all made of one tile: R rows of activations times C panels of 16 weights, summed in
 // registers. Every element is one chain over k from 0 up, kept in fp32 whether it rests in a register or in y between
-// blocks of K, so its bits do not depend on tile, block, rows at once or threads. Include after body_convert.h.
+// blocks of K, so its bits do not depend on tile, block, rows at once or threads. Include after body_convert.h and
+// body_lanes.h.
 //
 // Few rows (decode): weights are streamed once; several panels go side by side, because one panel's chains are too few
 // to hide the latency of the multiply-add. Many rows (prefill): a block of a panel is widened to fp32 in the first
@@ -21,19 +22,6 @@ typedef struct tile_in {
   const void *b;
   size_t panel, step;
 } tile_in;
-// Where the sums live: panel c of row r at r * stride + 16 c; the last panel has `last` lanes (1..16).
-typedef struct tile_out {
-  float *y;
-  size_t stride, last;
-  const float *bias;  // added at the end, NULL for none
-  bool resume;        // start from what y holds
-} tile_out;
-
-INLINE v16 load_lanes(const float *p, size_t n) { return n == 16 ? v16_load(p) : v16_load_n(p, n); }
-INLINE void store_lanes(float *p, v16 x, size_t n) {
-  if (n == 16) v16_store(p, x);
-  else v16_store_n(p, x, n);
-}
 
 // R, C, type and whether col is 1 are constants at every call, so that the loops over them unroll into registers.
 INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, const tile_in *in, size_t count,

@@ -18,7 +18,6 @@ INLINE v16 v16_nibbles(v16i words, int at) {
 INLINE v16 v16_bytes(v16i words, int i) {
   return i16_to_float(i16_sra(i == 3 ? words : i16_shl(words, 24 - 8 * i), 24));
 }
-INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
 
 typedef struct quantised_in {
   const float *a;           // rows `row` apart

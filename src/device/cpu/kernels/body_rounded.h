@@ -1,5 +1,5 @@
 // Products of rounded activations with quantised weights, of one level: bytes meet bytes, and sums over a block are
-// integers. Include after body_quantised.h.
+// integers. Include after body_lanes.h.
 //
 // A lane is an output, so that nothing is ever added across lanes; four bytes of activations are spread over all of
 // them. A tile is one panel and up to four rows: one row streams the panel at the speed of memory, four share the work
@@ -11,6 +11,7 @@
 
 enum {
   ROUNDED_ROWS = 4,      // of a tile
+  WORDS_AT_ONCE = W4_ABOVE ? 8 : 1,
   ROUNDED_AHEAD = 1024,  // bytes that one row asks for early: a panel is a single stream, which prefetchers follow too closely
 };
 
@@ -105,9 +106,9 @@ typedef struct rounded_in {
 INLINE void sum_block_i8(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) sum[r] = i16_set(0);
-#pragma GCC unroll 1
+#pragma GCC unroll WORDS_AT_ONCE
   for (size_t i = 0; i < words; i++) {
-    v16i word = load_words(w + i * 64);
+    v16i word = w4_of(load_words(w + i * 64));
     if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) sum[r] = i16_dot4(sum[r], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
@@ -118,7 +119,7 @@ INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uin
   p16 pairs[ROUNDED_ROWS];
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++) pairs[r] = p16_zero();
-#pragma GCC unroll 1
+#pragma GCC unroll WORDS_AT_ONCE
   for (size_t i = 0; i < words; i++) {
     v16i word = load_words(w + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
     if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
@@ -135,7 +136,8 @@ INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uin
 // A block's sum of row r as a float, with the row's scale.
 INLINE v16 scaled_block(orion_kernel_type type, v16i whole, const rounded_in *in, int r, size_t block) {
   const uint8_t *row = in->x + (size_t)r * in->shape.row;
-  if (type == ORION_KERNEL_I4) whole = i16_sub(whole, i16_set(excess_at(row, in->shape, block)));
+  const int above = type == ORION_KERNEL_I4 ? 8 : W4_ABOVE;  // what every weight counted for beyond itself
+  if (above) whole = i16_sub(whole, i16_set(excess_at(row, in->shape, block) * (above / 8)));
   return v16_mul(i16_to_float(whole), v16_set(scale_at(row, in->shape, block)));
 }
 
@@ -211,7 +213,7 @@ static void tiles_rounded_i4(size_t rows, const rounded_in *in, const tile_out *
 }
 
 static void linear_rounded(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w,
-                           const float *bias, size_t p0, size_t p1) {
+                           const float *bias, size_t p0, size_t p1, void *scratch) {
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
   rounded_in in = {.shape = rounded_shape_of(w), .group = w->group, .groups = groups};
   const bool whole = w->group % ORION_ROUNDED_BLOCK == 0;

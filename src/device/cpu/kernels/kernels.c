@@ -18,9 +18,19 @@ void orion_kernels_init(orion_kernels *k, uint32_t cpu_features) {
   *k = (orion_kernels){0};
   orion_kernels_install_portable(k);
 #ifdef __x86_64__
-  if (cpu_features & ORION_CPU_AVX2) orion_kernels_install_avx2(k);
-  if (cpu_features & ORION_CPU_AVX512) orion_kernels_install_avx512(k);
-  if ((cpu_features & (ORION_CPU_AVX512 | ORION_CPU_AMX)) == (ORION_CPU_AVX512 | ORION_CPU_AMX)) orion_kernels_install_amx(k);
+  if (cpu_features & ORION_CPU_AVX2) {
+    orion_kernels_install_avx2(k);
+    if (cpu_features & ORION_CPU_AVX_VNNI) orion_kernels_install_avx2_vnni(k);
+  }
+  if (cpu_features & ORION_CPU_AVX512) {
+    orion_kernels_install_avx512(k);
+    if (cpu_features & ORION_CPU_AVX512_VNNI) orion_kernels_install_avx512_vnni(k);
+    if (cpu_features & ORION_CPU_AVX512_BF16) orion_kernels_install_avx512_bf16(k);
+    if (cpu_features & ORION_CPU_AMX) {
+      orion_kernels_install_amx(k);
+      if (cpu_features & ORION_CPU_AVX512_VNNI) orion_kernels_install_amx_int8(k);
+    }
+  }
 #endif
 #ifdef __aarch64__
   if (cpu_features & ORION_CPU_NEON) orion_kernels_install_neon(k);

@@ -79,6 +79,7 @@ void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const 
 //   scale   one float each
 //   excess  one int32 each: 8 times the sum of q, which is what the 8 in I4's q + 8 adds to a sum of products
 enum { ORION_ROUNDED_BLOCK = 32 };
+enum { ORION_ROUNDED_SCRATCH = 41984 };  // bytes, 64-byte alignment is faster but not needed
 // Blocks of a row of K > 0 elements.
 static inline size_t orion_rounded_blocks(size_t cols, size_t group) {
   return cols / group * ((group + ORION_ROUNDED_BLOCK - 1) / ORION_ROUNDED_BLOCK);
@@ -112,8 +113,6 @@ typedef struct orion_attention {
 // Element (i, j) of an operand is at i * row + j * col, so a transposed operand is the same call with swapped strides.
 enum { ORION_MATMUL_SCRATCH = 720896 };  // bytes, 64-byte alignment is faster but not needed
 enum { ORION_MATMUL_MANY_SCRATCH = 1184000 };
-
-enum { ORION_MANY_LEAST = 32 };  // see linear_many
 
 typedef struct orion_matrix {
   const float *data;
@@ -158,8 +157,9 @@ typedef struct orion_kernels {
   // The same over rounded rows, which lie one behind another at `x`: for each block the exact sum of integers, times its
   // scale; the sum of these over a group, times the weights' scale; the sum of that over the groups, in order. Every
   // product and sum of floats is rounded by itself, so all levels give the same bits, portable ones included.
+  // `scratch` is ORION_ROUNDED_SCRATCH bytes.
   void (*linear_rounded)(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w, const float *bias,
-                         size_t p0, size_t p1);
+                         size_t p0, size_t p1, void *scratch);
   // Rounds rows of x for a product with w, of which only type, cols and group are read: scale is a 127th of the block's
   // largest magnitude, halves go to even. A block with a NaN or an infinity makes NaN of every sum that it enters.
   void (*round_rows)(void *dst, const float *x, size_t x_stride, size_t rows, const orion_panels *w);
@@ -167,16 +167,17 @@ typedef struct orion_kernels {
   // it holds. C is row-major with a stride. `scratch` is ORION_MATMUL_SCRATCH bytes, in which blocks of A and B are packed.
   void (*matmul)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
                  void *scratch);
-  // The two again, of weights that are not quantised, where the level has matrix instructions; else NULL. Worth it for many
-  // rows, from about ORION_MANY_LEAST of rows, columns and K on; a caller chooses by the whole product's sizes, since bits
-  // differ from those of the two above. They depend neither on other rows and columns nor on the cut here either, as long
-  // as everything is finite. The products of two halves are exact, of two floats to within 2^-23 of their size, and sums
-  // are fp32; numbers below fp32's normal range count as zero. `fast` rounds both operands to bf16 first. `scratch` is
+  // The two again, of weights that are not quantised, where the level has instructions for products of bf16; else NULL.
+  // Meant for many rows: orion_many_pays says when. A caller asks for the whole product's sizes, since bits differ from
+  // those of the two above. They depend neither on other rows and columns nor on the cut here either, as long as everything
+  // is finite. The products of two halves are exact, of two floats to within 2^-23 of their size, and sums are fp32; numbers
+  // below fp32's normal range count as zero. `fast` rounds both operands to bf16 first. `scratch` is
   // ORION_MATMUL_MANY_SCRATCH bytes.
   void (*linear_many)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                       const float *bias, size_t p0, size_t p1, bool fast, void *scratch);
   void (*matmul_many)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
                       bool fast, void *scratch);
+  bool many_exact;  // faster than the two above without `fast` as well
   // out = softmax(scale * q k^T + mask) v for one head. A row whose every score is -inf gives NaN. Rows of a group that
   // share keys may be given as one call (mask_stride 0), which reads the keys once.
   void (*attention)(const orion_attention *a);
@@ -222,6 +223,13 @@ typedef struct orion_kernels {
   int32_t (*read_bytes)(const void *data, size_t bytes);
   float (*multiply_add)(const float *two, size_t n, double *out_flops);
 } orion_kernels;
+
+// Whether a product [m, k] * [k, n] is for linear_many and matmul_many.
+enum { ORION_MANY_LEAST = 32 };
+static inline bool orion_many_pays(const orion_kernels *kernels, size_t m, size_t n, size_t k, bool fast) {
+  return kernels->linear_many && (fast || kernels->many_exact) && m >= ORION_MANY_LEAST && n >= ORION_MANY_LEAST &&
+         k >= ORION_MANY_LEAST;
+}
 
 // Fills the table with the best level that `cpu_features` (bits of base/cpu.h, lowered by the caller at will) allows
 // and this library was built with.

@@ -11,8 +11,12 @@
 // Each overwrites what it has. A level that the library was built without has no definition and is not called.
 void orion_kernels_install_portable(orion_kernels *k);
 void orion_kernels_install_avx2(orion_kernels *k);
+void orion_kernels_install_avx2_vnni(orion_kernels *k);  // on top of AVX2
 void orion_kernels_install_avx512(orion_kernels *k);
-void orion_kernels_install_amx(orion_kernels *k);  // on top of AVX-512
+void orion_kernels_install_avx512_vnni(orion_kernels *k);  // on top of AVX-512, as those that follow
+void orion_kernels_install_avx512_bf16(orion_kernels *k);
+void orion_kernels_install_amx(orion_kernels *k);
+void orion_kernels_install_amx_int8(orion_kernels *k);     // on top of AMX and VNNI
 void orion_kernels_install_neon(orion_kernels *k);
 
 #endif

@@ -4,6 +4,7 @@
 #include "device/cpu/kernels/body_convert.h"
 #include "device/cpu/kernels/body_map.h"
 #include "device/cpu/kernels/body_rows.h"
+#include "device/cpu/kernels/body_lanes.h"
 #include "device/cpu/kernels/body_product.h"
 #include "device/cpu/kernels/body_quantised.h"
 #include "device/cpu/kernels/body_rounded.h"

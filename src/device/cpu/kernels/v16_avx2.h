@@ -91,14 +91,27 @@ INLINE v16i i16_load(const int32_t *p) {
                 _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};
 }
 
-// The instruction that multiplies bytes takes one side unsigned: that is |w|, and its sign goes to x. Its sums of pairs
-// stay within 16 bits, as 2 * 128 * 127 does.
+// The instructions that multiply bytes take one side unsigned. VNNI's adds four products to 32 bits, so w + 128 may be that
+// side. The older one sums pairs to 16 bits, which 2 * 128 * 127 fits: the side is |w|, whose sign goes to x.
 typedef __m256i x4;
 INLINE x4 x4_load(const int8_t *p) {
   int32_t four;
   memcpy(&four, p, sizeof four);
   return _mm256_set1_epi32(four);
 }
+#ifdef __AVXVNNI__
+enum { W4_ABOVE = 128 };
+INLINE v16i w4_of(v16i w) { return i16_xor(w, i16_set(-0x7f7f7f80)); }
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) {
+  return (v16i){_mm256_dpbusd_avx_epi32(sum.a, w.a, x), _mm256_dpbusd_avx_epi32(sum.b, w.b, x)};
+}
+typedef v16i p16;
+INLINE p16 p16_zero(void) { return i16_set(0); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
+INLINE v16i p16_sum(p16 x) { return x; }
+#else
+enum { W4_ABOVE = 0 };
+INLINE v16i w4_of(v16i w) { return w; }
 INLINE __m256i dot4(__m256i sum, __m256i w, __m256i x) {
   __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -114,6 +127,7 @@ INLINE v16i p16_sum(p16 x) {
   const __m256i ones = _mm256_set1_epi16(1);
   return (v16i){_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
 }
+#endif
 
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(x.a, x.b);

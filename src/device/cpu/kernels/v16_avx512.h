@@ -69,6 +69,17 @@ INLINE x4 x4_load(const int8_t *p) {
   memcpy(&four, p, sizeof four);
   return _mm512_set1_epi32(four);
 }
+#ifdef __AVX512VNNI__
+enum { W4_ABOVE = 128 };
+INLINE v16i w4_of(v16i w) { return i16_xor(w, i16_set(-0x7f7f7f80)); }
+INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) { return _mm512_dpbusd_epi32(sum, w, x); }
+typedef v16i p16;
+INLINE p16 p16_zero(void) { return i16_set(0); }
+INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
+INLINE v16i p16_sum(p16 x) { return x; }
+#else
+enum { W4_ABOVE = 0 };
+INLINE v16i w4_of(v16i w) { return w; }
 INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) {
   __m512i turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), _mm512_setzero_si512(), x);
   __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(w), turned);
@@ -78,6 +89,7 @@ typedef __m512i p16;  // two sums of 16 bits in each lane
 INLINE p16 p16_zero(void) { return _mm512_setzero_si512(); }
 INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return _mm512_add_epi16(sum, _mm512_maddubs_epi16(w, x)); }
 INLINE v16i p16_sum(p16 x) { return _mm512_madd_epi16(x, _mm512_set1_epi16(1)); }
+#endif
 
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));

@@ -109,6 +109,8 @@ INLINE int32x4_t i4_dot4(int32x4_t sum, int32x4_t words, int8x16_t x) {
   return vaddq_s32(sum, vpaddq_s32(lo, hi));
 #endif
 }
+enum { W4_ABOVE = 0 };
+INLINE v16i w4_of(v16i w) { return w; }
 INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) {
   return (v16i){i4_dot4(sum.a, w.a, x), i4_dot4(sum.b, w.b, x), i4_dot4(sum.c, w.c, x), i4_dot4(sum.d, w.d, x)};
 }

@@ -5,9 +5,10 @@
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
 // the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_dot4 adds to each lane of `sum` the exact
-// sum of four products: the lane's four bytes times those of x, which are -127 or more. p16_dot4 does the same for bytes
-// 0 to 15 of the lanes, in sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them.
-// transpose_16 turns a square of 16 x 16 over.
+// sum of four products: the lane's four bytes, made ready by w4_of, times those of x, which are -127 or more. Where
+// W4_ABOVE is not zero each byte counts for so much more than it is, which the caller has to take off. p16_dot4 does the
+// same for bytes 0 to 15 of the lanes, as they are, in sums of a kind of their own (p16), which hold eight such additions;
+// p16_sum gives them. transpose_16 turns a square of 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 
@@ -142,6 +143,8 @@ INLINE v16i i16_load(const int32_t *p) {
 // Four bytes, made ready to be multiplied by those of each lane.
 typedef struct x4 { int32_t a, b, c, d; } x4;
 INLINE x4 x4_load(const int8_t *p) { return (x4){p[0], p[1], p[2], p[3]}; }
+enum { W4_ABOVE = 0 };
+INLINE v16i w4_of(v16i w) { return w; }
 #define BYTE(l, n) (n == 3 ? w.l >> 24 : (i4)((u4)w.l << (24 - 8 * n)) >> 24)
 #define DOT4(l) sum.l + BYTE(l, 0) * x.a + BYTE(l, 1) * x.b + BYTE(l, 2) * x.c + BYTE(l, 3) * x.d
 INLINE v16i i16_dot4(v16i sum, v16i w, x4 x) { return V16_EACH(v16i, DOT4); }

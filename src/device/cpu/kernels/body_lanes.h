@@ -1,0 +1,22 @@
+// What all kernels over panels of 16 outputs share: where sums go, and lanes at the last panel's edge. Include after a v16
+// header.
+#ifndef ORION_DEVICE_CPU_KERNELS_BODY_LANES_H
+#define ORION_DEVICE_CPU_KERNELS_BODY_LANES_H
+
+// Where the sums live: panel c of row r at r * stride + 16 c; the last panel has `last` lanes (1..16).
+typedef struct tile_out {
+  float *y;
+  size_t stride, last;
+  const float *bias;  // added at the end, NULL for none
+  bool resume;        // start from what y holds
+} tile_out;
+
+INLINE v16 load_lanes(const float *p, size_t n) { return n == 16 ? v16_load(p) : v16_load_n(p, n); }
+INLINE void store_lanes(float *p, v16 x, size_t n) {
+  if (n == 16) v16_store(p, x);
+  else v16_store_n(p, x, n);
+}
+// Sixteen words of quantised weights.
+INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
+
+#endif

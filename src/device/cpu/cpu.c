@@ -3,7 +3,8 @@
 //
 // Options: isa=portable|avx2|avx512|amx|neon|native, threads=N, fusion=on|off, profile=on|off, cache=on|off (off; packed
 // weights in the user's cache directory, see weight_cache.c), precision=exact|fast (fast: activations are rounded to
-// integers before they meet quantised weights, see steps_linear.c, and both factors to bf16 where AMX multiplies).
+// integers before they meet quantised weights, see steps_linear.c, and both factors to bf16 where AMX or AVX512_BF16
+// multiplies).
 #include "device/cpu/cpu.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// The fixed cost of a program: one operation on 64 numbers, on any device, through the contract alone. What is left when
-// the work is nothing is what every run pays.
+// The fixed cost of a program: one operation on 2,048 numbers, on any device, through the contract alone. What is left
+// when the work is nothing is what every run pays.
 #include "base/clock.h"
 #include "bench/subject.h"
 #include "mil/mil.h"

@@ -76,7 +76,7 @@ static void print_text(const json_t *devices, const json_t *targets) {
   json_array_foreach(targets, i, d) {
     printf("  %-6s %s", json_string_value(json_object_get(d, "name")), json_string_value(json_object_get(d, "arch")));
     if (json_object_get(d, "max_axis")) {
-      printf(": axes to %lld, channels to %lld, %lld MB of weights and %lld + %lld surfaces a program",
+      printf(": axes to %lld, channels to %lld, %lld MiB of weights and %lld + %lld surfaces a program",
              (long long)json_integer_value(json_object_get(d, "max_axis")),
              (long long)json_integer_value(json_object_get(d, "max_channels")),
              (long long)(json_integer_value(json_object_get(d, "max_weight_bytes")) >> 20),

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "bench/subject.h"
+#include "device/cpu/cpu.h"
 #include "orion/train.h"
 
 enum { MOST_SAMPLES = 1024 };
@@ -80,13 +81,28 @@ static double step_flops(const training *t) {
   return 3 * sequences * (orion_bench_prefill_flops(c, t->options.seq) + classifier * (seq - 1));
 }
 
+// Of a device that takes times (cpu:profile=on): milliseconds of a step in each kind of the plan's steps, means.
+static orion_status add_kinds(const training *t, const double *before, size_t steps, orion_bench_report *r, orion_error *err) {
+  double after[ORION_CPU_KINDS];
+  if (!orion_cpu_profile_device(t->device, after)) return ORION_OK;
+  for (int i = 0; i < ORION_CPU_KINDS; i++) {
+    char name[32];
+    double ms = (after[i] - before[i]) / (double)steps * 1e3;
+    snprintf(name, sizeof name, "in_%s", orion_cpu_kind_name((orion_cpu_kind)i));
+    if (ms > 0) ORION_TRY(orion_bench_add_value(r, name, "ms", ms, err));
+  }
+  return ORION_OK;
+}
+
 // Samples of one quantity after another: steps, milliseconds of the optimiser, peaks.
 static orion_status add_steps(const orion_bench_options *o, training *t, orion_ceiling *ceiling, double *samples,
                               orion_bench_report *r, orion_error *err) {
   size_t n = (size_t)o->repeat;
   double *step = samples, *optimizer = samples + n, *peaks = samples + 2 * n, *share = samples + 3 * n;
   double flops = step_flops(t), tokens = (double)(t->options.batch * t->options.accum * t->options.seq);
+  double before[ORION_CPU_KINDS] = {0};
   orion_train_metrics m;
+  orion_cpu_profile_device(t->device, before);
   for (size_t i = 0; i < n; i++) {
     peaks[i] = ceiling ? orion_ceiling_multiply_add(ceiling) : 0;
     ORION_TRY(orion_trainer_step(t->trainer, &m, err));
@@ -108,7 +124,7 @@ static orion_status add_steps(const orion_bench_options *o, training *t, orion_c
   for (size_t i = 0; i < n; i++) step[i] *= flops / tokens * 1e-9;
   ORION_TRY(orion_bench_add(r, "train_compute", "GFLOP/s", step, n, err));
   if (ceiling) orion_bench_set_ceiling(r, "multiply_add", best);
-  return ORION_OK;
+  return add_kinds(t, before, n, r, err);
 }
 
 // The first step touches all memory there is; the model that the weights came from is no part of it, nor are ceilings.

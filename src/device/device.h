@@ -35,6 +35,8 @@ typedef struct orion_device_vtable {
   // A surface whose layout is not the io's: ORION_OK takes it all the same. NULL: refused as an invalid argument.
   orion_status (*bind_other)(orion_executable *e, const orion_io *io, const orion_layout *given, orion_error *err);
   bool sums_in_place;  // an output may be made where the input lies that it is a sum with (orion_bind)
+  // As run, with the marked inputs all zeros whatever their surfaces hold; they are outputs too. NULL: zeros are written first.
+  orion_status (*run_anew)(orion_executable *e, orion_surface *const *surfaces, const bool *zeros, orion_error *err);
   const struct orion_raw_vtable *raw;  // device/raw.h, for probes; NULL: none
   // Devices with budgets of their own. Both or neither.
   void (*usage)(const orion_device *d, orion_device_usage *out);
@@ -73,6 +75,9 @@ struct orion_surface {
 orion_status orion_executable_init(orion_executable *e, orion_device *d, const orion_function *f, size_t row_align,
                                    orion_error *err);
 void orion_executable_deinit(orion_executable *e);
+
+// As orion_run, where each sum that is made in the place of its input begins anew, as if the surface held zeros.
+orion_status orion_run_anew(orion_bindings *b, orion_error *err);
 
 extern const orion_device_vtable orion_device_null, orion_device_record, orion_device_cpu, orion_device_sim, orion_device_ane,
     orion_device_auto;

@@ -8,6 +8,7 @@
 struct orion_bindings {
   orion_executable *e;
   orion_surface **surfaces;  // [n_ios], NULL until bound
+  bool *zeros;               // [n_ios], of a run that begins sums anew
 };
 
 static orion_status add_io(orion_executable *e, const orion_function *f, orion_value_id v, orion_direction direction,
@@ -118,7 +119,8 @@ orion_status orion_bindings_create(orion_executable *e, orion_bindings **out, or
   if (!b) return ORION_OOM(err, "bindings");
   b->e = e;
   b->surfaces = orion_alloc_zero(a, e->n_ios, sizeof *b->surfaces);
-  if (!b->surfaces) {
+  b->zeros = orion_alloc_zero(a, e->n_ios, sizeof *b->zeros);
+  if (!b->surfaces || !b->zeros) {
     orion_bindings_destroy(b);
     return ORION_OOM(err, "bindings");
   }
@@ -130,6 +132,7 @@ void orion_bindings_destroy(orion_bindings *b) {
   if (!b) return;
   const orion_allocator *a = b->e->device->allocator;
   orion_free(a, b->surfaces, b->e->n_ios, sizeof *b->surfaces);
+  orion_free(a, b->zeros, b->e->n_ios, sizeof *b->zeros);
   orion_free(a, b, 1, sizeof *b);
 }
 
@@ -168,12 +171,35 @@ static orion_status check_bindings(const orion_bindings *b, orion_error *err) {
   return ORION_OK;
 }
 
-orion_status orion_run(orion_bindings *b, orion_error *err) {
+static void clear(orion_surface *s) {
+  memset(orion_surface_lock(s), 0, s->layout.bytes);
+  orion_surface_unlock(s);
+}
+
+// Marks inputs whose sums are made in their place; where the device cannot be told of them, they are cleared.
+static void begin_sums(orion_bindings *b, bool *zeros) {
+  const orion_executable *e = b->e;
+  memset(zeros, 0, e->n_ios * sizeof *zeros);
+  for (size_t o = e->n_inputs; o < e->n_ios; o++) {
+    size_t input = e->sum_of[o];
+    if (!input || b->surfaces[o] != b->surfaces[input - 1]) continue;
+    zeros[input - 1] = true;
+    if (!e->device->vtable->run_anew) clear(b->surfaces[o]);
+  }
+}
+
+static orion_status run(orion_bindings *b, bool anew, orion_error *err) {
   ORION_TRY(check_bindings(b, err));
   orion_executable *e = b->e;
+  const orion_device_vtable *vtable = e->device->vtable;
   double start = orion_now();
-  ORION_TRY(e->device->vtable->run(e, b->surfaces, err));
+  if (anew) begin_sums(b, b->zeros);
+  if (anew && vtable->run_anew) ORION_TRY(vtable->run_anew(e, b->surfaces, b->zeros, err));
+  else ORION_TRY(vtable->run(e, b->surfaces, err));
   e->times.run_seconds += orion_now() - start;
   e->times.runs++;
   return ORION_OK;
 }
+
+orion_status orion_run(orion_bindings *b, orion_error *err) { return run(b, false, err); }
+orion_status orion_run_anew(orion_bindings *b, orion_error *err) { return run(b, true, err); }

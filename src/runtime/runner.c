@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/device.h"
 #include "device/layout.h"
 #include "runtime/variant.h"
 
@@ -167,6 +168,11 @@ void orion_runner_destroy(orion_runner *r) {
 
 orion_status orion_runner_run(orion_runner *r, orion_error *err) {
   for (size_t i = 0; i < r->plan->n_parts; i++) ORION_TRY(orion_run(r->parts[i].bindings, err));
+  return ORION_OK;
+}
+
+orion_status orion_runner_run_anew(orion_runner *r, orion_error *err) {
+  for (size_t i = 0; i < r->plan->n_parts; i++) ORION_TRY(orion_run_anew(r->parts[i].bindings, err));
   return ORION_OK;
 }
 

@@ -35,6 +35,7 @@ orion_status orion_runner_create_like(orion_runner *like, orion_runner *beside, 
                                       const orion_given_surface *given, orion_runner **out, orion_error *err);
 void orion_runner_destroy(orion_runner *r);  // NULL is ignored
 orion_status orion_runner_run(orion_runner *r, orion_error *err);
+orion_status orion_runner_run_anew(orion_runner *r, orion_error *err);  // by orion_run_anew (device/device.h)
 // Puts new values into a constant of every part that has it (orion_executable_update). NOT_FOUND if none has.
 orion_status orion_runner_update(orion_runner *r, const char *value, const void *bytes, size_t n, orion_error *err);
 size_t orion_runner_parts(const orion_runner *r);  // program runs that one call of orion_runner_run costs

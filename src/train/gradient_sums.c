@@ -1,25 +1,22 @@
 #include "train/gradient_sums.h"
 
-#include <stdio.h>
-
 #include "ir/builder.h"
 
-enum { MAX_NAME = 256 };
+const char *orion_gradient_name(orion_arena *a, const char *name) { return orion_arena_printf(a, "d_%s", name); }
+const char *orion_gradient_sum_name(orion_arena *a, const char *name) { return orion_arena_printf(a, "sum_%s", name); }
 
 static orion_status sum_output(orion_builder *b, const char *name, orion_error *err) {
-  char gradient[MAX_NAME], sum[MAX_NAME];
-  int length = snprintf(sum, sizeof sum, "sum_%s", name);
-  snprintf(gradient, sizeof gradient, "d_%s", name);
-  if (length < 0 || length >= MAX_NAME) return ORION_FAIL(err, ORION_LIMIT, "training step: the name %.60s... is too long", name);
   orion_function *f = b->f;
+  orion_arena *a = &f->program->arena;
+  const char *gradient = orion_gradient_name(a, name), *sum = orion_gradient_sum_name(a, name);
+  const char *part = orion_arena_printf(a, "d_%s_own", name);
+  if (!gradient || !sum || !part) return ORION_OOM(err, "training step");
   orion_value_id own = orion_function_find(f, gradient);
   size_t at = 0;
   while (at < f->n_outputs && f->outputs[at] != own) at++;
   if (own == ORION_NONE || at == f->n_outputs) {
     return ORION_FAIL(err, ORION_INTERNAL, "training step: the program has no output %s", gradient);
   }
-  char part[MAX_NAME + 8];
-  snprintf(part, sizeof part, "%s_own", gradient);
   if (!orion_value_rename(f, own, part)) return ORION_OOM(err, "training step");
   const orion_type *t = orion_value_type(f, own);
   orion_ref before = orion_build_param(b, sum, ORION_FP32, t->rank, t->dims), gained = own;

@@ -5,6 +5,7 @@
 //   dy of layer_back      is d_x of the layer after; two surfaces take turns
 //   d_WEIGHT              one surface for all layers: the host reads it before the next layer runs
 //   dh_in of loss_back    is dh of the part before; the first one's stays zero
+#include "train/gradient_sums.h"
 #include "train/layered_impl.h"
 
 #include <stdio.h>
@@ -88,7 +89,7 @@ static orion_status make_backward(orion_layered *l, orion_error *err) {
 // ---- weights --------------------------------------------------------------------------------------------------------
 
 static orion_status note_weight(orion_layered *l, layered_weight *w, const char *field, size_t param, orion_error *err) {
-  *w = (layered_weight){orion_arena_strdup(&l->arena, field), orion_arena_printf(&l->arena, "d_%s", field), param};
+  *w = (layered_weight){orion_arena_strdup(&l->arena, field), orion_gradient_name(&l->arena, field), param};
   return w->field && w->gradient ? ORION_OK : ORION_OOM(err, "training");
 }
 

@@ -151,8 +151,8 @@ static orion_status name_ports(orion_step *s, const char *const *names, orion_er
   for (size_t i = 0; i < s->params->n; i++) {
     port *p = &s->ports[i];
     p->name = names[i];
-    p->gradient = orion_arena_printf(&s->arena, "d_%s", names[i]);
-    p->before = orion_arena_printf(&s->arena, "sum_%s", names[i]);
+    p->gradient = orion_gradient_name(&s->arena, names[i]);
+    p->before = orion_gradient_sum_name(&s->arena, names[i]);
     if (!p->gradient || !p->before) return ORION_OOM(err, "training step");
   }
   return ORION_OK;
@@ -265,8 +265,8 @@ static void put_scalar(orion_tensor *t, double value) {
   orion_surface_unlock(t->surface);
 }
 
-static orion_status run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, double *out_loss,
-                        orion_error *err) {
+static orion_status run(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, bool add,
+                        double *out_loss, orion_error *err) {
   rows r;
   size_t n = (size_t)(s->spec.batch * s->spec.seq);
   plain_rows(s->tokens, n, &r);
@@ -274,7 +274,7 @@ static orion_status run(orion_step *s, const int32_t *tokens, const int32_t *tar
   plain_rows(s->targets, n, &r);
   put_rows(s->targets, &r, targets, ORION_INT32);
   if (s->scale) put_scalar(s->scale, loss_scale);
-  ORION_TRY(orion_runner_run(s->runner, err));
+  ORION_TRY((add ? orion_runner_run : orion_runner_run_anew)(s->runner, err));
   *out_loss = orion_load_double((orion_dtype)s->loss->layout.dtype, orion_surface_lock(s->loss->surface), 0);
   orion_surface_unlock(s->loss->surface);
   for (size_t i = 0; s->spec.gradients && i < s->params->n; i++) {
@@ -289,16 +289,13 @@ orion_status orion_step_run(orion_step *s, const int32_t *tokens, const int32_t 
     orion_layered_pass pass = s->spec.gradients ? ORION_LAYERED_GRADIENTS : ORION_LAYERED_LOSS;
     return orion_layered_run(s->layered, tokens, targets, loss_scale, pass, out_loss, err);
   }
-  for (size_t i = 0; s->spec.gradients && i < s->params->n; i++) {
-    if (s->ports[i].sum) memset(s->gradients[i], 0, s->params->list[i].n * sizeof **s->gradients);
-  }
-  return run(s, tokens, targets, loss_scale, out_loss, err);
+  return run(s, tokens, targets, loss_scale, false, out_loss, err);
 }
 
 orion_status orion_step_add(orion_step *s, const int32_t *tokens, const int32_t *targets, double loss_scale, double *out_loss,
                             orion_error *err) {
   assert(s->spec.sums && s->spec.gradients);
-  if (!s->layered) return run(s, tokens, targets, loss_scale, out_loss, err);
+  if (!s->layered) return run(s, tokens, targets, loss_scale, true, out_loss, err);
   return orion_layered_run(s->layered, tokens, targets, loss_scale, ORION_LAYERED_SUMS, out_loss, err);
 }
 

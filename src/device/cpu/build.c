@@ -174,6 +174,11 @@ orion_status orion_cpu_to_f32(orion_cpu_build *b, orion_cpu_view *v, orion_error
   return v->dtype == ORION_FP32 && orion_cpu_contiguous(v) ? ORION_OK : copied(b, v, ORION_FP32, err);
 }
 
+orion_status orion_cpu_to_float_rows(orion_cpu_build *b, orion_cpu_view *v, orion_error *err) {
+  bool rows = v->dtype == ORION_FP32 && v->rank >= 2 && v->strides[v->rank - 1] == 1 && v->strides[v->rank - 2] >= 0;
+  return rows ? ORION_OK : orion_cpu_to_f32(b, v, err);
+}
+
 orion_status orion_cpu_to_packed(orion_cpu_build *b, orion_cpu_view *v, orion_error *err) {
   return orion_cpu_contiguous(v) ? ORION_OK : copied(b, v, v->dtype, err);
 }
@@ -267,7 +272,10 @@ orion_status orion_cpu_add_step(orion_cpu_build *b, const orion_cpu_step *desc, 
   if (!s.name || !s.in || !s.out || !s.tmp) return ORION_OOM(err, "plan");
   s.constant = is_constant(p, &s);
   uint32_t at = (uint32_t)p->n_steps;
-  for (uint32_t i = 0; i < s.n_in; i++) touch(p, s.in[i].buffer, at);
+  for (uint32_t i = 0; i < s.n_in; i++) {
+    touch(p, s.in[i].buffer, at);
+    if (!s.start || i != s.start) p->buffers[s.in[i].buffer].read = true;
+  }
   for (uint32_t i = 0; i < s.n_tmp; i++) touch(p, s.tmp[i], at);
   for (uint32_t i = 0; i < s.n_out; i++) {
     orion_cpu_buffer *o = &p->buffers[s.out[i].buffer];
@@ -316,15 +324,21 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   b->rms = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_rms *, f->n_ops + 1);
   b->joins = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_join *, f->n_ops + 1);
   b->attention_grads = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_attention_grad *, f->n_ops + 1);
+  b->classifiers = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_classifier *, f->n_ops + 1);
+  b->places = ORION_ARENA_ARRAY(&b->scratch, uint32_t, f->n_ops + 1);
   b->absorbed = ORION_ARENA_ARRAY(&b->scratch, bool, f->n_ops + 1);
   p->n_surfaces = f->n_params + f->n_outputs;
   p->surfaces = ORION_ARENA_ARRAY(&p->arena, uint32_t, p->n_surfaces + 1);
-  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->attention_grads || !b->absorbed || !p->surfaces)
+  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->attention_grads || !b->classifiers || !b->places ||
+      !b->absorbed || !p->surfaces) {
     return ORION_OOM(err, "plan");
+  }
   for (size_t i = 0; i < f->n_values; i++) b->user[i] = ORION_NONE;
   for (size_t i = 0; i < p->n_surfaces; i++) p->surfaces[i] = ORION_CPU_NO_BUFFER;
+  uint32_t place = 0;
   ORION_EACH_OP(f, id) {
     const orion_op *op = &f->ops[id];
+    b->places[id] = place++;
     for (uint32_t a = 0; a < op->n_args; a++) {
       for (uint32_t r = 0; r < op->args[a].n_refs; r++) {
         orion_ref ref = op->args[a].refs[r];
@@ -342,7 +356,14 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   if (!b->fuse) return ORION_OK;
   ORION_TRY(orion_cpu_find_rms(b, err));
   ORION_TRY(orion_cpu_find_joins(b, err));
-  return orion_cpu_find_attention_grads(b, err);
+  ORION_TRY(orion_cpu_find_attention_grads(b, err));
+  return orion_cpu_find_classifiers(b, err);
+}
+
+bool orion_cpu_comes_before(const orion_cpu_build *b, orion_ref ref, const orion_op *op) {
+  if (ref == ORION_NONE) return false;
+  if (orion_ref_is_literal(ref) || b->f->values[ref].def == ORION_NONE) return true;
+  return b->places[b->f->values[ref].def] < b->places[b->f->values[op->results[0]].def];
 }
 
 // What only changes how a constant is seen waits until somebody wants elements: packed weights do not.
@@ -372,6 +393,7 @@ static orion_status emit_op(orion_cpu_build *b, orion_op_id id, orion_error *err
   }
   if (b->rms[id]) return orion_cpu_emit_rms(b, op, b->rms[id], err);
   if (b->attention_grads[id]) return orion_cpu_emit_attention_grad(b, op, b->attention_grads[id], err);
+  if (b->classifiers[id]) return orion_cpu_emit_classifier(b, b->classifiers[id], err);
   orion_cpu_emit_fn emit = orion_cpu_emitter(op->code);
   if (!emit) return ORION_FAIL(err, ORION_UNSUPPORTED, "the cpu device has no kernel for this operation");
   return emit(b, op, err);

@@ -40,6 +40,16 @@ typedef struct orion_cpu_attention_grad {  // of an attention spelled out (fuse_
   const orion_op *dq, *dk;
 } orion_cpu_attention_grad;
 
+enum { ORION_CPU_EARLY = 4 };
+
+typedef struct orion_cpu_classifier {  // with its loss and gradients (fuse_classifier.c), by the op that makes `log`
+  orion_ref x, weight, index;
+  orion_ref each;                       // the gradient of a row's loss; ORION_NONE: no gradients
+  const orion_op *log, *at, *dx, *dw;
+  orion_op_id early[ORION_CPU_EARLY];   // what makes `each` out of what is there before `log`, in order
+  int n_early;
+} orion_cpu_classifier;
+
 typedef struct orion_cpu_mask {  // an attention mask made ready, shared by the layers that use it
   struct orion_cpu_mask *next;
   orion_cpu_view raw, mask, lengths;
@@ -63,6 +73,8 @@ typedef struct orion_cpu_build {
   const orion_cpu_rms **rms;     // by op: set on the last op of a pattern
   const orion_cpu_join **joins;  // by op: set on attentions that read cache and new tokens where they are
   const orion_cpu_attention_grad **attention_grads;  // by op
+  const orion_cpu_classifier **classifiers;          // by op
+  uint32_t *places;              // by op: its place in the function's order
   bool *absorbed;                // by op: part of a pattern, emits nothing
   orion_cpu_mask *masks;
   const orion_cpu_joined *joined;
@@ -80,6 +92,7 @@ orion_status orion_cpu_arg(orion_cpu_build *b, const orion_op *op, const char *n
 orion_status orion_cpu_arg_f32(orion_cpu_build *b, const orion_op *op, const char *name, orion_cpu_view *out,
                                orion_error *err);
 orion_status orion_cpu_to_f32(orion_cpu_build *b, orion_cpu_view *v, orion_error *err);
+orion_status orion_cpu_to_float_rows(orion_cpu_build *b, orion_cpu_view *v, orion_error *err);  // last dimension packed
 orion_status orion_cpu_to_packed(orion_cpu_build *b, orion_cpu_view *v, orion_error *err);
 bool orion_cpu_has(const orion_op *op, const char *name);
 bool orion_cpu_ref_constant(const orion_cpu_build *b, orion_ref ref);
@@ -165,10 +178,15 @@ bool orion_cpu_may_wait(const orion_cpu_build *b, const orion_op *op);
 // For what looks for patterns: the other operand of op(v, other), ORION_NONE where there is none; and whether a reduction goes
 // over the last axis alone and keeps it.
 orion_ref orion_cpu_other_factor(const orion_op *op, orion_ref v);
+// The operations that use `v`, in order, `most` at most; false where it has other uses, or one of them uses it twice.
+bool orion_cpu_users_of(const orion_cpu_build *b, orion_value_id v, uint32_t most, const orion_op *out[], uint32_t *out_n);
 bool orion_cpu_over_last_axis(const orion_cpu_build *b, const orion_op *reduction, int rank);
+// Whether `ref` is there before the operation: it is none of the function's results, or one of an earlier operation.
+bool orion_cpu_comes_before(const orion_cpu_build *b, orion_ref ref, const orion_op *op);
 orion_status orion_cpu_find_rms(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err);
+orion_status orion_cpu_find_classifiers(orion_cpu_build *b, orion_error *err);
 
 // ---- emitters ----
 orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lacks the op
@@ -186,6 +204,7 @@ orion_status orion_cpu_emit_linear(orion_cpu_build *b, const orion_op *op, orion
 orion_status orion_cpu_emit_conv(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_attention_grad(orion_cpu_build *b, const orion_op *dv, const orion_cpu_attention_grad *g,
                                            orion_error *err);
+orion_status orion_cpu_emit_classifier(orion_cpu_build *b, const orion_cpu_classifier *g, orion_error *err);
 orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_softmax(orion_cpu_build *b, const orion_op *op, orion_error *err);

@@ -201,7 +201,12 @@ static orion_status cpu_compile(orion_device *device, orion_program *p, orion_fu
 
 static orion_status cpu_run(orion_executable *base, orion_surface *const *surfaces, orion_error *err) {
   orion_cpu_executable *e = (orion_cpu_executable *)base;
-  return orion_cpu_plan_run((orion_cpu_device *)base->device, &e->plan, surfaces, err);
+  return orion_cpu_plan_run((orion_cpu_device *)base->device, &e->plan, surfaces, NULL, err);
+}
+
+static orion_status cpu_run_anew(orion_executable *base, orion_surface *const *surfaces, const bool *zeros, orion_error *err) {
+  orion_cpu_executable *e = (orion_cpu_executable *)base;
+  return orion_cpu_plan_run((orion_cpu_device *)base->device, &e->plan, surfaces, zeros, err);
 }
 
 static orion_status new_plan(orion_cpu_device *d, orion_cpu_executable *e, orion_error *err) {
@@ -364,5 +369,6 @@ const orion_device_vtable orion_device_cpu = {
     .compile = cpu_compile,
     .release = cpu_release,
     .run = cpu_run,
+    .run_anew = cpu_run_anew,
     .update = cpu_update,
 };

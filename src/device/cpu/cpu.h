@@ -14,6 +14,7 @@ typedef struct orion_cpu_device {
   const char *level;
   orion_cpu_choices choices;
   bool profile, cache;
+  double seconds[ORION_CPU_KINDS];  // of all plans' runs, by kind of step, when profiling
 } orion_cpu_device;
 
 // A constant that was updated: bytes of our own in the place of the program's.
@@ -41,8 +42,8 @@ orion_status orion_cpu_set_precision(orion_device *device, const char *precision
 orion_status orion_cpu_plan_bind(orion_cpu_device *d, orion_cpu_plan *p, orion_error *err);
 void orion_cpu_plan_unbind(orion_cpu_device *d, orion_cpu_plan *p);
 orion_status orion_cpu_plan_constants(orion_cpu_device *d, orion_cpu_plan *p, orion_error *err);
-orion_status orion_cpu_plan_run(orion_cpu_device *d, orion_cpu_plan *p, orion_surface *const *surfaces,
-                                orion_error *err);
+orion_status orion_cpu_plan_run(orion_cpu_device *d, orion_cpu_plan *p, orion_surface *const *surfaces, const bool *zeros,
+                                orion_error *err);  // zeros: by surface, inputs to be taken as such; NULL: none
 
 // Seconds and calls by kind of step since the plan was made; all 0 unless the device was opened with profile=on.
 typedef struct orion_cpu_profile {
@@ -51,6 +52,8 @@ typedef struct orion_cpu_profile {
   double seconds;
 } orion_cpu_profile;
 void orion_cpu_profile_read(const orion_executable *e, orion_cpu_profile out[ORION_CPU_KINDS]);
+// Seconds of all its executables, by kind, since the device was opened. False: it is no cpu device that takes times.
+bool orion_cpu_profile_device(const orion_device *device, double out_seconds[ORION_CPU_KINDS]);
 const char *orion_cpu_kind_name(orion_cpu_kind kind);
 
 #endif

@@ -40,19 +40,8 @@ static bool is_product(const orion_cpu_build *b, const orion_op *op, bool turn_x
 
 // The two operations that use `v`, in order.
 static bool two_users(const orion_cpu_build *b, orion_value_id v, const orion_op *out[2]) {
-  int n = 0;
-  if (b->uses[v] != 2) return false;
-  ORION_EACH_OP(b->f, id) {
-    const orion_op *op = &b->f->ops[id];
-    for (uint32_t a = 0; a < op->n_args; a++) {
-      for (uint32_t r = 0; r < op->args[a].n_refs; r++) {
-        if (op->args[a].refs[r] != v) continue;
-        if (n == 2) return false;
-        out[n++] = op;
-      }
-    }
-  }
-  return n == 2 && out[0] != out[1];
+  uint32_t n;
+  return orion_cpu_users_of(b, v, 2, out, &n) && n == 2;
 }
 
 // mul(x, number), in any order.
@@ -144,17 +133,7 @@ static bool find_from(match *m, const orion_op *softmax, orion_cpu_attention_gra
          orion_op_ref(g->dk, "x") == last->results[0] && orion_op_ref(g->dk, "y") == g->q && sizes_fit(b, t, dv, g);
 }
 
-// Whether `ref` is there before the operation at `place`; places are by operation.
-static bool before(const orion_cpu_build *b, const uint32_t *places, orion_ref ref, uint32_t place) {
-  if (ref == ORION_NONE) return false;
-  if (orion_ref_is_literal(ref) || b->f->values[ref].def == ORION_NONE) return true;
-  return places[b->f->values[ref].def] < place;
-}
-
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err) {
-  uint32_t *places = ORION_ARENA_ARRAY(&b->scratch, uint32_t, b->f->n_ops + 1), n = 0;
-  if (!places) return ORION_OOM(err, "plan");
-  ORION_EACH_OP(b->f, id) places[id] = n++;
   ORION_EACH_OP(b->f, id) {
     match m = {.b = b};
     orion_cpu_attention_grad g;
@@ -163,7 +142,7 @@ orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err
     orion_op_id root = b->f->values[dv->results[0]].def;
     const orion_ref reads[] = {g.q, g.k, g.v, g.y, g.dy, g.mask};
     bool there = true;
-    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) there = there && before(b, places, reads[i], places[root]);
+    for (size_t i = 0; i < sizeof reads / sizeof *reads; i++) there = there && orion_cpu_comes_before(b, reads[i], dv);
     if (!there) continue;
     orion_cpu_attention_grad *kept = orion_arena_copy(&b->scratch, &g, 1, sizeof g);
     if (!kept) return ORION_OOM(err, "plan");

@@ -36,6 +36,21 @@ static bool squares(match *m, const orion_op *mean, orion_ref *out_x) {
   return !orion_ref_is_literal(*out_x);
 }
 
+bool orion_cpu_users_of(const orion_cpu_build *b, orion_value_id v, uint32_t most, const orion_op *out[], uint32_t *out_n) {
+  *out_n = 0;
+  ORION_EACH_OP(b->f, id) {
+    const orion_op *op = &b->f->ops[id];
+    bool uses = false;
+    for (uint32_t a = 0; a < op->n_args; a++) {
+      for (uint32_t r = 0; r < op->args[a].n_refs; r++) uses = uses || op->args[a].refs[r] == v;
+    }
+    if (!uses) continue;
+    if (*out_n == most || op->n_results != 1) return false;
+    out[(*out_n)++] = op;
+  }
+  return *out_n == b->uses[v];
+}
+
 bool orion_cpu_over_last_axis(const orion_cpu_build *b, const orion_op *reduction, int rank) {
   int64_t axes[ORION_MAX_RANK];
   size_t n;

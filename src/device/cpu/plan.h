@@ -45,6 +45,7 @@ typedef struct orion_cpu_buffer {
   uint32_t weight;       // CONSTANT: index among the plan's weights
   bool constant;         // contents are the same in every run
   bool written;          // by a step added so far
+  bool read;             // by a step that cannot be told that it is zeros
   uint32_t first, last;  // steps that touch it; first > last: none
 } orion_cpu_buffer;
 
@@ -67,6 +68,7 @@ typedef struct orion_cpu_exec {
   const orion_kernels *k;
   orion_pool *pool;
   void *const *base;  // memory of each buffer
+  const bool *zero;   // by buffer: an input that this run takes as zeros, whatever it holds
   uint8_t *scratch;   // threads * scratch_stride bytes
   size_t scratch_stride;
 } orion_cpu_exec;
@@ -80,6 +82,7 @@ struct orion_cpu_step {
   bool constant;     // a constant step
   orion_op_id op;    // where it comes from
   const char *name;  // spelling of that op
+  uint32_t start;    // input that is a sum so far, and need not be read where it is zeros; 0: none
   uint32_t n_in, n_out, n_tmp;
   const orion_cpu_view *in, *out;  // out: all that it writes
   const uint32_t *tmp;             // buffers that live during this step only
@@ -119,6 +122,7 @@ typedef struct orion_cpu_plan {
   size_t n_weights_held;
   const orion_allocator *allocator;
   void **base;
+  bool *zero;
   uint8_t *memory, *kept, *scratch;
   size_t memory_bytes, kept_bytes, scratch_bytes, scratch_stride, weight_bytes;
   uint32_t *surfaces;  // buffer of each io

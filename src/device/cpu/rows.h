@@ -18,4 +18,7 @@ typedef struct orion_cpu_rows {
 orion_status orion_cpu_rows_last(orion_cpu_build *b, const bool *last, orion_cpu_view *v, orion_cpu_rows *out,
                                  bool may_copy, orion_error *err);
 
+// log(sum(exp(x))) with the largest taken out first. `row` is scratch of n floats.
+float orion_cpu_log_sum_exp(const orion_kernels *k, const float *x, size_t n, float *row);
+
 #endif

@@ -289,9 +289,7 @@ orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, or
   if (!d) return ORION_OOM(err, "plan");
   orion_cpu_view in[7], out;
   ORION_TRY(orion_cpu_arg(b, op, "query", &in[0], err));
-  if (in[0].dtype != ORION_FP32 || in[0].strides[in[0].rank - 1] != 1 || in[0].strides[in[0].rank - 2] < 0) {
-    ORION_TRY(orion_cpu_to_f32(b, &in[0], err));
-  }
+  ORION_TRY(orion_cpu_to_float_rows(b, &in[0], err));
   d->batch_rank = t->rank - 2;
   d->batches = 1;
   for (int i = 0; i < d->batch_rank; i++) {

@@ -102,9 +102,7 @@ static orion_status read(orion_cpu_build *b, const grad_step *d, orion_ref ref, 
                          size_t *out_row, orion_error *err) {
   ORION_TRY(orion_cpu_ref_view(b, ref, v, err));
   if (v->rank < 2) return ORION_FAIL(err, ORION_FORMAT, "the gradient of attention wants matrices");
-  if (v->dtype != ORION_FP32 || v->strides[v->rank - 1] != 1 || v->strides[v->rank - 2] < 0) {
-    ORION_TRY(orion_cpu_to_f32(b, v, err));
-  }
+  ORION_TRY(orion_cpu_to_float_rows(b, v, err));
   *out_row = v->dims[v->rank - 2] == 1 ? 0 : (size_t)v->strides[v->rank - 2];
   if (orion_cpu_batch_strides(d->batch_rank, d->batch, v, v->rank - 2, strides)) return ORION_OK;
   return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");

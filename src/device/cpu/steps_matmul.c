@@ -1,12 +1,8 @@
 // Products of two run-time tensors: matmul with broadcast batches, and linear whose weight is not constant. Operands
 // are floats with any strides; halves are converted first.
-#include "device/cpu/build.h"
+#include "device/cpu/products.h"
 
-enum {
-  SHARES = 2,                          // pieces for each thread: more would pack more, fewer wait longer for the last
-  LEAST_ROWS = 48, LEAST_COLS = 32,    // of a piece
-  TILE_ROWS = 192, TILE_COLS = 256,    // of a piece that is converted on its way out, at most
-};
+enum { TILE_ROWS = 192, TILE_COLS = 256 };  // of a piece that is converted on its way out, at most
 
 typedef struct matmul_step {
   int batch_rank;
@@ -22,7 +18,7 @@ typedef struct matmul_step {
 typedef struct matmul_run {
   const orion_cpu_exec *x;
   const orion_cpu_step *s;
-  size_t piece_rows, piece_cols, row_blocks, col_blocks;
+  orion_cpu_cut cut;
 } matmul_run;
 
 static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
@@ -33,10 +29,10 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
   uint8_t *scratch = orion_cpu_scratch(x, worker);
   float *tile = (float *)(void *)(scratch + d->scratch);
   for (size_t i = begin; i < end; i++) {
-    size_t batch = i / (r->row_blocks * r->col_blocks), rest = i % (r->row_blocks * r->col_blocks);
-    size_t m0 = rest / r->col_blocks * r->piece_rows, n0 = rest % r->col_blocks * r->piece_cols;
-    size_t m = d->m - m0 < r->piece_rows ? d->m - m0 : r->piece_rows;
-    size_t n = d->n - n0 < r->piece_cols ? d->n - n0 : r->piece_cols;
+    size_t batch = i / (r->cut.row_blocks * r->cut.col_blocks), rest = i % (r->cut.row_blocks * r->cut.col_blocks);
+    size_t m0 = rest / r->cut.col_blocks * r->cut.rows, n0 = rest % r->cut.col_blocks * r->cut.cols;
+    size_t m = d->m - m0 < r->cut.rows ? d->m - m0 : r->cut.rows;
+    size_t n = d->n - n0 < r->cut.cols ? d->n - n0 : r->cut.cols;
     orion_matrix a = d->a, w = d->b;
     a.data = (const float *)orion_cpu_at(x, &r->s->in[0]) +
              orion_cpu_row_offset(d->batch_rank, d->batch, d->xs, batch) + m0 * a.row;
@@ -45,10 +41,12 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
     int64_t at = orion_cpu_row_offset(d->batch_rank, d->batch, d->os, batch) + (int64_t)(m0 * d->n + n0);
     float *y = d->convert ? tile : (float *)orion_cpu_at(x, out) + at;
     size_t stride = d->convert ? n : d->n;
-    const float *sum = d->sum ? (const float *)orion_cpu_at(x, &r->s->in[d->sum]) + at : NULL;
+    bool sums = d->sum && !x->zero[r->s->in[d->sum].buffer];
+    const float *sum = sums ? (const float *)orion_cpu_at(x, &r->s->in[d->sum]) + at : NULL;
     for (size_t j = 0; sum && sum != y && j < m; j++) memcpy(y + j * stride, sum + j * stride, n * sizeof *y);
-    if (d->many) x->k->matmul_many(y, stride, a, w, m, n, d->k, sum != NULL, d->fast, scratch);
-    else x->k->matmul(y, stride, a, w, m, n, d->k, sum != NULL, scratch);
+    const orion_cpu_product p = {.c = y, .c_stride = stride, .a = a, .b = w, .m = m, .n = n, .k = d->k, .add = sum != NULL,
+                                 .many = d->many, .fast = d->fast};
+    orion_cpu_product_piece(x->k, &p, scratch);
     const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[d->bias]) + n0 : NULL;
     for (size_t j = 0; bias && j < m; j++) x->k->map[ORION_MAP_ADD](y + j * stride, y + j * stride, bias, n, 0, 0);
     for (size_t j = 0; d->convert && j < m; j++) {
@@ -58,34 +56,12 @@ static void matmul_piece(void *ctx, size_t begin, size_t end, int worker) {
   }
 }
 
-static size_t blocks(size_t n, size_t block) { return (n + block - 1) / block; }
-
-// Each piece packs what it reads of A and B: of all ways to have `want` pieces, the one that packs least. How the work is
-// cut does not show in the result (kernels.h), so it may depend on the number of threads.
-static void cut(matmul_run *r, const matmul_step *d) {
-  size_t want = blocks((size_t)orion_pool_threads(r->x->pool) * SHARES, d->batches), best = SIZE_MAX;
-  for (size_t rows = 1; rows <= want; rows++) {
-    size_t piece_rows = blocks(blocks(d->m, rows), LEAST_ROWS) * LEAST_ROWS;
-    size_t piece_cols = blocks(blocks(d->n, blocks(want, rows)), LEAST_COLS) * LEAST_COLS;
-    if (d->convert && piece_rows > TILE_ROWS) piece_rows = TILE_ROWS;
-    if (d->convert && piece_cols > TILE_COLS) piece_cols = TILE_COLS;
-    size_t row_blocks = blocks(d->m, piece_rows), col_blocks = blocks(d->n, piece_cols);
-    size_t packed = col_blocks * d->m + row_blocks * d->n;
-    if (packed >= best) continue;
-    best = packed;
-    r->piece_rows = piece_rows;
-    r->piece_cols = piece_cols;
-    r->row_blocks = row_blocks;
-    r->col_blocks = col_blocks;
-  }
-}
-
 static orion_status run_matmul(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const matmul_step *d = s->data;
   if (!d->batches || !d->m || !d->n) return ORION_OK;
-  matmul_run r = {.x = x, .s = s};
-  cut(&r, d);
-  orion_cpu_for(x, d->batches * r.row_blocks * r.col_blocks, 1, d->batches * d->m * d->n * d->k / 8, matmul_piece, &r);
+  size_t most_rows = d->convert ? TILE_ROWS : SIZE_MAX, most_cols = d->convert ? TILE_COLS : SIZE_MAX;
+  matmul_run r = {x, s, orion_cpu_product_cut(x, d->batches, d->m, d->n, most_rows, most_cols)};
+  orion_cpu_for(x, d->batches * r.cut.row_blocks * r.cut.col_blocks, 1, d->batches * d->m * d->n * d->k / 8, matmul_piece, &r);
   return ORION_OK;
 }
 
@@ -150,9 +126,10 @@ static orion_status emit(orion_cpu_build *b, const orion_op *op, const orion_op 
   d->convert = out.dtype != ORION_FP32;
   d->many = orion_many_pays(b->k, d->m, d->n, d->k, b->fast);
   d->fast = b->fast;
-  d->scratch = d->many ? ORION_MATMUL_MANY_SCRATCH : ORION_MATMUL_SCRATCH;
+  d->scratch = orion_cpu_product_scratch(d->many);
   orion_cpu_step step = {.run = run_matmul,
                          .kind = ORION_CPU_MATMUL,
+                         .start = (uint32_t)d->sum,
                          .n_in = n_in,
                          .in = in,
                          .n_out = 1,

@@ -36,8 +36,7 @@ static void finish(const orion_kernels *k, const reduce_step *d, float *v, size_
   if (d->r->log) k->map[ORION_MAP_LOG](v, v, NULL, n, 0, 0);
 }
 
-// log(sum(exp(x))) with the largest taken out first. `row` is scratch of n floats.
-static float log_sum_exp(const orion_kernels *k, const float *x, size_t n, float *row) {
+float orion_cpu_log_sum_exp(const orion_kernels *k, const float *x, size_t n, float *row) {
   float most = k->reduce[ORION_REDUCE_MAX](x, n), sum;
   if (most == __builtin_inff() || most == -__builtin_inff()) return most;
   k->map[ORION_MAP_SUB_SCALAR](row, x, NULL, n, most, 0);
@@ -56,7 +55,7 @@ static void rows_piece(void *ctx, size_t begin, size_t end, int worker) {
   for (size_t i = begin; i < end; i++) {
     float v;
     if (d->r->exponent) {
-      v = log_sum_exp(r->x->k, in + i * d->n, d->n, row);
+      v = orion_cpu_log_sum_exp(r->x->k, in + i * d->n, d->n, row);
     } else {
       v = r->x->k->reduce[d->r->op](in + i * d->n, d->n);
       finish(r->x->k, d, &v, 1);

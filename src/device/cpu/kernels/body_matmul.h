@@ -1,8 +1,12 @@
 // Products of two run-time matrices: training's, whose weights change with every step, so that a packed copy of them
 // would be one more copy to hold and to renew. Blocks are packed on the way instead, into scratch of the caller's:
 //
-//   B, BLOCK_K x MATMUL_COLS   as panels of 16 columns: one panel at a time is in the first cache
-//   A, MATMUL_ROWS x BLOCK_K   as rows: in the second cache, where it meets the panels one after another
+//   A, up to MATMUL_ROWS x BLOCK_K   as rows: in the second cache, where it meets the panels one after another
+//   B, BLOCK_K x 16                  as a panel, packed when the first rows want it: it is in the first cache then
+//
+// While rows meet one panel, what the next will be packed from is fetched, so that reading a weight from memory costs
+// nothing as long as there is enough to multiply. Where A has more rows than a block, the panels of MATMUL_COLS columns
+// are kept for the others.
 //
 // Operands in either orientation are packed by whole squares of 16 x 16, so that a transposed one costs little more. An
 // element is one chain over k from 0 up, as in body_product.h. Include after that.
@@ -11,7 +15,7 @@
 
 // Rows lie a little more than BLOCK_K apart: at equal distances of 1 KB the elements that a tile reads together would come
 // from one bank of the first cache.
-enum { MATMUL_ROWS = BLOCK_ROWS, MATMUL_COLS = 480, PACKED_ROW = BLOCK_K + 2 };
+enum { MATMUL_ROWS = 264, MATMUL_COLS = 432, MATMUL_WIDE = 1024, PACKED_ROW = BLOCK_K + 2 };
 _Static_assert((MATMUL_ROWS * PACKED_ROW + MATMUL_COLS * BLOCK_K) * sizeof(float) <= ORION_MATMUL_SCRATCH, "scratch");
 
 // dst[r * PACKED_ROW + k] = A[r][k]
@@ -26,41 +30,83 @@ static void matmul_pack_rows(float *dst, orion_matrix a, size_t rows, size_t dep
   }
 }
 
-// Panel after panel of `depth` x 16, the columns past n zero.
-static void matmul_pack_cols(float *dst, orion_matrix b, size_t n, size_t depth) {
-  for (size_t j = 0; j < n; j += 16, dst += BLOCK_K * 16) {
-    widen_panel(dst, ORION_KERNEL_F32, b.data + j * b.col, b.col, b.row, n - j < 16 ? n - j : 16, depth);
+// What a panel is packed from, in pieces that lie side by side: `side` of them `inner` apart, and so again `outer` apart.
+typedef struct matmul_source {
+  const float *data;
+  size_t side, inner, outer, pieces;
+} matmul_source;
+
+static matmul_source matmul_source_of(orion_matrix b, size_t lanes, size_t depth) {
+  if (b.row == 1) return (matmul_source){b.data, lanes, b.col, 16, (depth + 15) / 16 * lanes};
+  return (matmul_source){b.data, 1, 0, b.row, depth};
+}
+
+INLINE void matmul_fetch(const matmul_source *s, size_t from, size_t to) {
+  if (to > s->pieces) to = s->pieces;
+  for (size_t i = from; i < to; i++) {
+    size_t o = s->side == 1 ? i : i / s->side;
+    __builtin_prefetch(s->data + o * s->outer + (i - o * s->side) * s->inner, 0, 2);
   }
 }
 
-// Packed rows against one packed panel.
+// All rows of a tile against a whole panel: as `tile`, a few steps of k at a time, which leaves more of the core to the
+// multiply-adds.
+static void matmul_tile(float *c, size_t c_stride, const float *rows, const float *panel, size_t depth, bool resume) {
+  v16 sum[TILE_ROWS];
+#pragma GCC unroll 16
+  for (int r = 0; r < TILE_ROWS; r++) sum[r] = resume ? v16_load(c + (size_t)r * c_stride) : v16_zero();
+#pragma GCC unroll 4
+  for (size_t k = 0; k < depth; k++) {
+    v16 w = v16_load(panel + k * 16);
+#pragma GCC unroll 16
+    for (int r = 0; r < TILE_ROWS; r++) sum[r] = v16_fma(v16_set(rows[r * PACKED_ROW + k]), w, sum[r]);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < TILE_ROWS; r++) v16_store(c + (size_t)r * c_stride, sum[r]);
+}
+
+// Packed rows against one packed panel; meanwhile `next` is fetched.
 static void matmul_tiles(float *c, size_t c_stride, const float *rows, const float *panel, size_t height, size_t lanes,
-                         size_t depth, bool resume) {
-  for (size_t r = 0; r < height; r += TILE_ROWS) {
+                         size_t depth, bool resume, const matmul_source *next) {
+  size_t tiles = (height + TILE_ROWS - 1) / TILE_ROWS, share = (next->pieces + tiles - 1) / tiles;
+  for (size_t r = 0, t = 0; r < height; r += TILE_ROWS, t++) {
+    for (size_t i = r + TILE_ROWS; i < height && i < r + 2 * TILE_ROWS; i++) __builtin_prefetch(c + i * c_stride, 1);
+    matmul_fetch(next, t * share, (t + 1) * share);
+    if (height - r >= TILE_ROWS && lanes == 16) {
+      matmul_tile(c + r * c_stride, c_stride, rows + r * PACKED_ROW, panel, depth, resume);
+      continue;
+    }
     tile_in in = {rows + r * PACKED_ROW, PACKED_ROW, 1, panel, 0, 16};
     tile_out out = {c + r * c_stride, c_stride, lanes, NULL, resume};
-    for (size_t i = r + TILE_ROWS; i < height && i < r + 2 * TILE_ROWS; i++) __builtin_prefetch(c + i * c_stride, 1);
-    if (height - r >= TILE_ROWS && lanes == 16) tile(TILE_ROWS, 1, ORION_KERNEL_F32, true, &in, depth, &out);
-    else tile_f32(height - r < TILE_ROWS ? height - r : TILE_ROWS, &in, depth, &out);
+    tile_f32(height - r < TILE_ROWS ? height - r : TILE_ROWS, &in, depth, &out);
   }
+}
+
+// B from row k0 and column j on.
+static orion_matrix matmul_part(orion_matrix b, size_t k0, size_t j) {
+  return (orion_matrix){b.data + k0 * b.row + j * b.col, b.row, b.col};
 }
 
 static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k,
                         bool add, float *rows) {
   float *panels = rows + MATMUL_ROWS * PACKED_ROW;
-  for (size_t j0 = 0; j0 < n; j0 += MATMUL_COLS) {
-    size_t width = n - j0 < MATMUL_COLS ? n - j0 : MATMUL_COLS;
+  const size_t blocks = (m + MATMUL_ROWS - 1) / MATMUL_ROWS, strip = blocks > 1 ? MATMUL_COLS : MATMUL_WIDE;
+  const size_t tall = ((m + blocks - 1) / blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+  for (size_t j0 = 0; j0 < n; j0 += strip) {
+    size_t width = n - j0 < strip ? n - j0 : strip;
     for (size_t k0 = 0; k0 < k; k0 += BLOCK_K) {
       size_t depth = k - k0 < BLOCK_K ? k - k0 : BLOCK_K;
-      orion_matrix right = {b.data + k0 * b.row + j0 * b.col, b.row, b.col};
-      matmul_pack_cols(panels, right, width, depth);
-      for (size_t i = 0; i < m; i += MATMUL_ROWS) {
-        size_t height = m - i < MATMUL_ROWS ? m - i : MATMUL_ROWS;
-        orion_matrix left = {a.data + i * a.row + k0 * a.col, a.row, a.col};
-        matmul_pack_rows(rows, left, height, depth);
+      for (size_t i = 0; i < m; i += tall) {
+        size_t height = m - i < tall ? m - i : tall;
+        matmul_pack_rows(rows, (orion_matrix){a.data + i * a.row + k0 * a.col, a.row, a.col}, height, depth);
         for (size_t j = 0; j < width; j += 16) {
-          matmul_tiles(c + i * c_stride + j0 + j, c_stride, rows, panels + j * BLOCK_K, height,
-                       width - j < 16 ? width - j : 16, depth, add || k0 > 0);
+          size_t lanes = width - j < 16 ? width - j : 16;
+          float *panel = panels + (blocks > 1 ? j * BLOCK_K : 0);
+          orion_matrix from = matmul_part(b, k0, j0 + j);
+          matmul_source next = {0};
+          if (i == 0) widen_panel(panel, ORION_KERNEL_F32, from.data, from.col, from.row, lanes, depth);
+          if (i == 0 && j + 32 <= width) next = matmul_source_of(matmul_part(from, 0, 16), 16, depth);
+          matmul_tiles(c + i * c_stride + j0 + j, c_stride, rows, panel, height, lanes, depth, add || k0 > 0, &next);
         }
       }
     }

@@ -63,7 +63,9 @@ extern const char *const cli_commit;  // "unknown" where the build had no reposi
 #define CLI_USAGE(err, ...) ORION_FAIL((err), ORION_INVALID, __VA_ARGS__)
 
 // ---- what several commands share (common.c) ----
-orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err);  // --device, --threads
+orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err);  // --device, --threads, --precision
+// The same with this number of threads, where --threads does not count.
+orion_status cli_open_device_with(const cli_args *a, int threads, orion_device **out, orion_error *err);
 void cli_print_json(json_t *object);   // one line on stdout; takes the reference
 void cli_free_json_text(char *text);     // what json_dumps gave
 void cli_warn(const char *format, ...) ORION_PRINTF(1, 2);  // "orion: warning: ..." on stderr

@@ -56,6 +56,7 @@ static const cli_option options[] = {
     {"weights", 0, CLI_TEXT, "T", "how the model under an adapter is kept: fp16 (default), fp32, int8 or int4", false},
     {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
     {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
+    {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: bf16 products where the processor has them; not kept by a run", false},
     CLI_SIM_REPORT_OPTION,
     {0},
 };
@@ -290,7 +291,7 @@ static orion_status open_device(run_state *r, orion_error *err) {
   if (local == 1 || cli_text(r->args, "threads", NULL)) return cli_open_device(r->args, &r->device, err);
   int share = (int)sysconf(_SC_NPROCESSORS_ONLN) / local;
   int threads = share < 1 ? 1 : share < own ? share : own;
-  return orion_device_open(cli_text(r->args, "device", NULL), threads, NULL, &r->device, err);
+  return cli_open_device_with(r->args, threads, &r->device, err);
 }
 
 static orion_status open_all(run_state *r, orion_error *err) {

@@ -8,12 +8,19 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "device/cpu/cpu.h"
 #include "train/comm.h"
 
 orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err) {
   int64_t threads = cli_int(a, "threads", 0);
   if (threads < 0 || threads > 1024) return CLI_USAGE(err, "--threads: %lld is not within 0 to 1024", (long long)threads);
-  return orion_device_open(cli_text(a, "device", NULL), (int)threads, NULL, out, err);
+  return cli_open_device_with(a, (int)threads, out, err);
+}
+
+orion_status cli_open_device_with(const cli_args *a, int threads, orion_device **out, orion_error *err) {
+  const char *precision = cli_text(a, "precision", NULL);
+  ORION_TRY(orion_device_open(cli_text(a, "device", NULL), threads, NULL, out, err));
+  return precision ? orion_cpu_set_precision(*out, precision, err) : ORION_OK;
 }
 
 void cli_print_json(json_t *object) {

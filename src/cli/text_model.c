@@ -50,9 +50,7 @@ static orion_status open_session(orion_session_options *options, text_model *out
 // The cpu device keeps packed weights for the next start, unless the specification says of the cache what it wants.
 static orion_status open_device(const cli_args *a, text_model *out, orion_error *err) {
   const char *asked = cli_text(a, "device", NULL);
-  const char *precision = cli_text(a, "precision", NULL);
   ORION_TRY(cli_open_device(a, &out->device, err));
-  if (precision) ORION_TRY(orion_cpu_set_precision(out->device, precision, err));
   return asked && strstr(asked, "cache=") ? ORION_OK : orion_cpu_keep_weights(out->device, err);
 }
 

@@ -193,6 +193,16 @@ def goes_on_from_a_model():
     expect(json.loads(result.stdout)["steps"] == 2, "steps")
 
 
+def fast_products_are_near():
+    losses = []
+    for precision in ["exact", "fast"]:
+        result = suite.orion_run(train_args(precision, "--steps", 5, "--precision", precision, "--json"))
+        expect(result.code == 0, result.errors())
+        losses.append([line["loss"] for line in read_log(precision)])
+    for exact, fast in zip(*losses):
+        expect(abs(fast / exact - 1) < 1e-2, f"losses {losses}")
+
+
 suite.case("a small model learns", learns)
 suite.case("checkpoints are models", writes_models)
 suite.case("inspect shows a run, its curve and a checkpoint", inspects)
@@ -204,6 +214,9 @@ suite.fails("a process that may compile too little for one step",
             lambda: train_args("least", "--update", "recompile", "--device", "sim:ideal,compiles=5"), 4, "compiles=5 allows no more")
 suite.case("a model is trained on", goes_on_from_a_model)
 suite.case("a simulated engine trains with the losses of cpu", learns_on_an_engine)
+suite.case("fast products learn the same", fast_products_are_near)
+suite.fails("a precision that is none", lambda: train_args("rough", "--precision", "rough"), 2, "neither exact nor fast")
+suite.fails("the simulator has one precision", lambda: train_args("rough", "--device", "sim:m4", "--precision", "fast"), 2, "cpu")
 suite.fails("another run's directory", lambda: train_args("a"), 2, "holds another run")
 suite.fails("no data", lambda: ["train", "-m", prepare(), "--out", suite.path("x")], 2, "--data")
 suite.fails("no directory", lambda: ["train", "-m", prepare(), "--data", suite.path("train.txt")], 2, "--out")

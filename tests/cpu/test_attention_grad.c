@@ -1,9 +1,7 @@
 // The gradient of attention in one step: the same numbers as operation by operation and as the simulator, for any number of
 // threads the same bits, and without a matrix of all scores.
-#include "device/cpu/build.h"
+#include "fused.h"
 #include "grad/grad.h"
-#include "lower/lower.h"
-#include "runs.h"
 
 typedef struct shape {
   int64_t batch, tokens, heads, kv_heads, size;
@@ -13,7 +11,6 @@ typedef struct shape {
 static orion_plan *gradient_plan(const shape *s) {
   orion_error err = {0};
   orion_program *forward, *both;
-  orion_plan *plan;
   orion_builder b;
   orion_function *f;
   assert_ok(orion_program_create(NULL, NULL, &forward, &err), &err);
@@ -34,11 +31,7 @@ static orion_plan *gradient_plan(const shape *s) {
   const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = 3};
   assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
   orion_program_destroy(forward);
-  const orion_lower_options lower = {.target = orion_target_find("cpu")};
-  assert_ok(orion_lower(both, &lower, &plan, &err), &err);
-  orion_program_destroy(both);
-  assert_int_equal(plan->n_parts, 1);
-  return plan;
+  return lowered(both);
 }
 
 static const shape shapes[] = {
@@ -84,17 +77,10 @@ static void no_matrix_of_scores_is_kept(void **state) {
   const shape s = {2, 256, 4, 4, 16};
   const size_t scores = (size_t)(s.batch * s.heads * s.tokens * s.tokens) * sizeof(float);
   orion_plan *plan = gradient_plan(&s);
-  orion_kernels k;
-  orion_kernels_init(&k, 0);
   for (int fuse = 0; fuse < 2; fuse++) {
-    orion_cpu_plan p;
-    orion_error err = {0};
-    orion_cpu_choices choices = {.fuse = fuse};
-    const orion_function *f = plan->parts[0].program->functions[0];
-    assert_ok(orion_cpu_build_plan(f, &k, orion_default_allocator(), &choices, NULL, &p, &err), &err);
-    print_message("# %zu bytes for the step, where scores take %zu\n", p.memory_bytes, scores);
-    assert_true(fuse ? p.memory_bytes < scores : p.memory_bytes > scores);
-    orion_cpu_plan_deinit(&p);
+    size_t bytes = memory_of(plan, fuse);
+    print_message("# %zu bytes for the step, where scores take %zu\n", bytes, scores);
+    assert_true(fuse ? bytes < scores : bytes > scores);
   }
   orion_plan_destroy(plan);
 }

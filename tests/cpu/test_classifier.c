@@ -1,10 +1,8 @@
 // Classifier, cross-entropy and their gradients in one step: the same numbers as operation by operation and as the simulator,
 // for any number of threads the same bits, and without a matrix of all logits.
-#include "device/cpu/build.h"
 #include "device/device.h"
+#include "fused.h"
 #include "grad/grad.h"
-#include "lower/lower.h"
-#include "runs.h"
 #include "train/gradient_sums.h"
 
 typedef struct shape {
@@ -18,7 +16,6 @@ static orion_plan *plan_of(const shape *s, kind what) {
   static const char *const wrt[] = {"x", "w"}, *const summed[] = {"x", "w"};
   orion_error err = {0};
   orion_program *p, *both;
-  orion_plan *plan;
   orion_builder b;
   orion_function *f;
   assert_ok(orion_program_create(NULL, NULL, &p, &err), &err);
@@ -38,11 +35,7 @@ static orion_plan *plan_of(const shape *s, kind what) {
     p = both;
   }
   if (what == SUMS) assert_ok(orion_gradient_sums(p, summed, 2, &err), &err);
-  const orion_lower_options lower = {.target = orion_target_find("cpu")};
-  assert_ok(orion_lower(p, &lower, &plan, &err), &err);
-  orion_program_destroy(p);
-  assert_int_equal(plan->n_parts, 1);
-  return plan;
+  return lowered(p);
 }
 
 // Targets over all classes, every fifth none.
@@ -119,19 +112,12 @@ static void threads_give_the_same_bits(void **state) {
 static void no_matrix_of_logits_is_kept(void **state) {
   const shape s = {1024, 500, 16};
   const size_t logits = (size_t)(s.rows * s.classes) * sizeof(float);
-  orion_kernels k;
-  orion_kernels_init(&k, 0);
   for (kind what = LOSS; what <= SUMS; what++) {
     orion_plan *plan = plan_of(&s, what);
     for (int fuse = 0; fuse < 2; fuse++) {
-      orion_cpu_plan p;
-      orion_error err = {0};
-      orion_cpu_choices choices = {.fuse = fuse};
-      const orion_function *f = plan->parts[0].program->functions[0];
-      assert_ok(orion_cpu_build_plan(f, &k, orion_default_allocator(), &choices, NULL, &p, &err), &err);
-      print_message("# %zu bytes for the step, where logits take %zu\n", p.memory_bytes, logits);
-      assert_true(fuse ? p.memory_bytes < logits / 3 : p.memory_bytes >= logits);
-      orion_cpu_plan_deinit(&p);
+      size_t bytes = memory_of(plan, fuse);
+      print_message("# %zu bytes for the step, where logits take %zu\n", bytes, logits);
+      assert_true(fuse ? bytes < logits / 3 : bytes >= logits);
     }
     orion_plan_destroy(plan);
   }

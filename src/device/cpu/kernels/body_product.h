@@ -3,16 +3,21 @@
 // blocks of K, so its bits do not depend on tile, block, rows at once or threads. Include after body_convert.h and
 // body_lanes.h.
 //
-// Few rows (decode): weights are streamed once; several panels go side by side, because one panel's chains are too few
-// to hide the latency of the multiply-add. Many rows (prefill): a block of a panel is widened to fp32 in the first
-// cache and meets a block of rows that stays in the second.
+// As many rows as a tile has (decode): weights are streamed once. Up to three rows take several panels side by side,
+// because one panel's chains are too few to hide the latency of the multiply-add.
+//
+// More rows (speculation, several users, prefill): tiles of nearly equal height meet one block of a panel after another,
+// which stays in the first cache. While they compute they ask for the block that comes next, a little with every k, so
+// that memory works evenly; left to itself, it would be idle but for the first tile of a block.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_PRODUCT_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_PRODUCT_H
 
 enum {
-  TILE_MOST = 16,    // rows * panels of any tile
-  BLOCK_K = 256,     // 16 KB of widened panel
-  BLOCK_ROWS = 192,  // 192 KB of activations
+  TILE_MOST = 16,       // rows * panels of any tile
+  BLOCK_K = 256,        // 16 KB of a panel
+  BLOCK_ROWS = 192,     // by BLOCK_K, 192 KB of activations; fewer rows may be as much deeper
+  WIDEN_ROWS = 64,      // from here on a block of halves is made floats first
+  STREAM_AHEAD = 32,    // k: a panel by itself is a single stream, which the processor follows too closely
 };
 
 // Activations: element (r, k) at r * row + k * col. Panels: (k, lane) of panel c at c * panel + k * step + lane.
@@ -22,14 +27,22 @@ typedef struct tile_in {
   const void *b;
   size_t panel, step;
 } tile_in;
+// What a tile asks for early: `step` bytes on with every k.
+typedef struct tile_ahead {
+  const char *at;
+  size_t step;
+} tile_ahead;
 
-// R, C, type and whether col is 1 are constants at every call, so that the loops over them unroll into registers.
-INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, const tile_in *in, size_t count,
-                 const tile_out *out) {
+// R, C, type, whether col is 1 and whether `ahead` is NULL are constants at every call, so that the loops over them unroll
+// into registers.
+INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, const tile_ahead *ahead, const tile_in *in,
+                 size_t count, const tile_out *out) {
   v16 sum[TILE_MOST];
   const float *a = in->a;
   const void *b = in->b;
   const size_t row = in->row, col = unit ? 1 : in->col, panel = in->panel, step = in->step;
+  const char *next = ahead ? ahead->at : NULL;
+  const size_t next_step = ahead ? ahead->step : 0;
 #pragma GCC unroll 16
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
@@ -37,6 +50,10 @@ INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, co
   }
   for (size_t k = 0; k < count; k++) {
     v16 w[4];
+    if (ahead) {
+      __builtin_prefetch(next, 0, 2);
+      next += next_step;
+    }
 #pragma GCC unroll 4
     for (int c = 0; c < C; c++) w[c] = v16_load_as(type, b, (size_t)c * panel + k * step);
 #pragma GCC unroll 16
@@ -55,10 +72,10 @@ INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, co
 }
 
 // One panel, 1 to TILE_ROWS rows.
-INLINE void tile_rows(size_t rows, orion_kernel_type type, bool unit, const tile_in *in, size_t count,
-                      const tile_out *out) {
+INLINE void tile_rows(size_t rows, orion_kernel_type type, bool unit, const tile_ahead *ahead, const tile_in *in,
+                      size_t count, const tile_out *out) {
   switch (rows) {
-#define CASE(n) case n: tile(n, 1, type, unit, in, count, out); break;
+#define CASE(n) case n: tile(n, 1, type, unit, ahead, in, count, out); break;
     CASE(1) CASE(2) CASE(3) CASE(4)
 #if TILE_ROWS > 4
     CASE(5) CASE(6)
@@ -70,17 +87,20 @@ INLINE void tile_rows(size_t rows, orion_kernel_type type, bool unit, const tile
   }
 }
 static void tile_f32(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
-  if (in->col == 1) tile_rows(rows, ORION_KERNEL_F32, true, in, count, out);
-  else tile_rows(rows, ORION_KERNEL_F32, false, in, count, out);
+  if (in->col == 1) tile_rows(rows, ORION_KERNEL_F32, true, NULL, in, count, out);
+  else tile_rows(rows, ORION_KERNEL_F32, false, NULL, in, count, out);
 }
-static void tile_f16(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
-  tile_rows(rows, ORION_KERNEL_F16, true, in, count, out);
+static void tile_ahead_f32(size_t rows, const tile_ahead *ahead, const tile_in *in, size_t count, const tile_out *out) {
+  tile_rows(rows, ORION_KERNEL_F32, true, ahead, in, count, out);
+}
+static void tile_ahead_f16(size_t rows, const tile_ahead *ahead, const tile_in *in, size_t count, const tile_out *out) {
+  tile_rows(rows, ORION_KERNEL_F16, true, ahead, in, count, out);
 }
 // One to three rows times four or two panels.
 INLINE void tile_wide(size_t rows, orion_kernel_type type, const tile_in *in, size_t count, const tile_out *out) {
-  if (rows == 1) tile(1, 4, type, true, in, count, out);
-  else if (rows == 2) tile(2, 2, type, true, in, count, out);
-  else tile(3, 2, type, true, in, count, out);
+  if (rows == 1) tile(1, 4, type, true, NULL, in, count, out);
+  else if (rows == 2) tile(2, 2, type, true, NULL, in, count, out);
+  else tile(3, 2, type, true, NULL, in, count, out);
 }
 static void tile_wide_f32(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
   tile_wide(rows, ORION_KERNEL_F32, in, count, out);
@@ -88,68 +108,102 @@ static void tile_wide_f32(size_t rows, const tile_in *in, size_t count, const ti
 static void tile_wide_f16(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
   tile_wide(rows, ORION_KERNEL_F16, in, count, out);
 }
-INLINE size_t wide_panels(size_t rows) { return rows == 1 ? 4 : rows <= TILE_WIDE_ROWS ? 2 : 1; }
+INLINE size_t wide_panels(size_t rows, orion_kernel_type type) {
+  size_t most = type == ORION_KERNEL_F32 ? TILE_WIDE_ROWS : TILE_WIDE_HALVES;
+  return rows == 1 ? 4 : rows <= most ? 2 : 1;
+}
 
-// All rows against the panels from in->b on that hold `cols` columns; rows are cut into tiles of nearly equal height.
-INLINE void product_few(size_t rows, size_t cols, orion_kernel_type type, const tile_in *in, size_t count,
+// The next part of what is left, where parts are to be nearly equal and at most `most`.
+INLINE size_t even_part(size_t left, size_t most) {
+  size_t parts = (left + most - 1) / most;
+  return (left + parts - 1) / parts;
+}
+
+// At most TILE_ROWS rows against the panels from in->b on that hold `cols` columns.
+static void product_stream(size_t rows, size_t cols, orion_kernel_type type, const tile_in *in, size_t count,
+                           const tile_out *out) {
+  const bool f32 = type == ORION_KERNEL_F32;
+  tile_in at = *in;
+  tile_out to = *out;
+  for (size_t j = 0, width; j < cols; j += width) {
+    size_t wide = wide_panels(rows, type);
+    if (cols - j < wide * 16) wide = 1;
+    width = cols - j < wide * 16 ? cols - j : wide * 16;
+    to.last = width < 16 ? width : 16;
+    tile_ahead ahead = {element_at(type, at.b, STREAM_AHEAD * in->step), in->step * orion_kernel_type_size(type)};
+    if (wide > 1) (f32 ? tile_wide_f32 : tile_wide_f16)(rows, &at, count, &to);
+    else (f32 ? tile_ahead_f32 : tile_ahead_f16)(rows, &ahead, &at, count, &to);
+    at.b = element_at(type, at.b, wide * in->panel);
+    to.y += width;
+    if (to.bias) to.bias += width;
+  }
+}
+
+// Any rows: each TILE_ROWS of them read the panels anew.
+static void product_few(size_t rows, size_t cols, orion_kernel_type type, const tile_in *in, size_t count,
                         const tile_out *out) {
-  size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, height = tiles ? (rows + tiles - 1) / tiles : 0;
-  size_t wide = wide_panels(height);
-  for (size_t j = 0; j < cols;) {
-    size_t width = wide > 1 && cols - j >= wide * 16 ? wide * 16 : cols - j < 16 ? cols - j : 16;
-    for (size_t r = 0; r < rows; r += height) {
-      size_t n = rows - r < height ? rows - r : height;
-      tile_in at = *in;
-      tile_out to = *out;
-      at.a += r * in->row;
-      at.b = element_at(type, in->b, j / 16 * in->panel);
-      to.y += r * out->stride + j;
-      to.bias = out->bias ? out->bias + j : NULL;
-      to.last = width > 16 ? 16 : width;
-      bool f32 = type == ORION_KERNEL_F32;
-      if (width > 16 && n == height) (f32 ? tile_wide_f32 : tile_wide_f16)(n, &at, count, &to);
-      else for (size_t w = 0; w < width; w += 16) {
-        (f32 ? tile_f32 : tile_f16)(n, &at, count, &to);
-        at.b = element_at(type, at.b, in->panel);
-        to.y += 16;
-        if (to.bias) to.bias += 16;
-      }
-    }
-    j += width;
+  tile_in at = *in;
+  tile_out to = *out;
+  for (size_t r = 0, n; r < rows; r += n) {
+    n = even_part(rows - r, TILE_ROWS);
+    product_stream(n, cols, type, &at, count, &to);
+    at.a += n * in->row;
+    to.y += n * out->stride;
   }
 }
 
-// One widened block of one panel against many rows.
+// ---- blocks ----
+
+// One block of one panel of floats against all rows.
 static void product_block(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
-  size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, height = tiles ? (rows + tiles - 1) / tiles : 0;
-  for (size_t r = 0; r < rows; r += height) {
-    tile_in at = *in;
-    tile_out to = *out;
-    at.a += r * in->row;
-    to.y += r * out->stride;
-    tile_f32(rows - r < height ? rows - r : height, &at, count, &to);
+  tile_in at = *in;
+  tile_out to = *out;
+  for (size_t r = 0, n; r < rows; r += n) {
+    n = even_part(rows - r, TILE_ROWS);
+    tile_f32(n, &at, count, &to);
+    at.a += n * in->row;
+    to.y += n * out->stride;
   }
 }
 
-static void linear_many(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
-                        const float *bias, size_t p0, size_t p1) {
-  _Alignas(64) float block[BLOCK_K * 16];
-  const size_t K = w->cols;
-  for (size_t r = 0; r < rows; r += BLOCK_ROWS) {
-    size_t height = rows - r < BLOCK_ROWS ? rows - r : BLOCK_ROWS;
-    for (size_t k = 0; k < K; k += BLOCK_K) {
-      size_t depth = K - k < BLOCK_K ? K - k : BLOCK_K;
-      for (size_t p = p0; p < p1; p++) {
-        const void *b = element_at(w->type, w->data, (p * K + k) * 16);
-        if (w->type == ORION_KERNEL_F16) {
-          half_to_float(block, b, depth * 16);
-          b = block;
-        }
-        size_t n = p * 16, left = w->rows - n;
-        tile_in in = {x + r * x_stride + k, x_stride, 1, b, 0, 16};
-        tile_out out = {y + r * y_stride + n, y_stride, left < 16 ? left : 16,
-                        bias && k + depth == K ? bias + n : NULL, k > 0};
-        product_block(height, &in, depth, &out);
+// What falls to rows [r, r + n) of asking for `bytes` from `next` on, in `times` steps.
+INLINE tile_ahead ahead_of(const void *next, size_t bytes, size_t r, size_t n, size_t rows, size_t times) {
+  return (tile_ahead){(const char *)next + bytes * r / rows, bytes * n / rows / times};
+}
+
+// The same of either type, asking for the `bytes` that will be read next.
+static void product_block_ahead(size_t rows, orion_kernel_type type, const tile_in *in, size_t count,
+                                const tile_out *out, const void *next, size_t bytes) {
+  tile_in at = *in;
+  tile_out to = *out;
+  for (size_t r = 0, n; r < rows; r += n) {
+    n = even_part(rows - r, TILE_ROWS);
+    tile_ahead ahead = ahead_of(next, bytes, r, n, rows, count);
+    (type == ORION_KERNEL_F16 ? tile_ahead_f16 : tile_ahead_f32)(n, &ahead, &at, count, &to);
+    at.a += n * in->row;
+    to.y += n * out->stride;
+  }
+}
+
+// Activations of `rows` rows stay in the second cache for a stretch of K, in which the panels come one after another.
+static void product_blocks(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
+                           const float *bias, size_t p0, size_t p1) {
+  _Alignas(64) float wide[BLOCK_K * 16];
+  const size_t K = w->cols, stretch = BLOCK_ROWS * BLOCK_K / rows / BLOCK_K * BLOCK_K;
+  for (size_t k0 = 0; k0 < K; k0 += stretch) {
+    size_t k1 = K - k0 < stretch ? K : k0 + stretch;
+    for (size_t p = p0; p < p1; p++) {
+      for (size_t k = k0; k < k1; k += BLOCK_K) {
+        size_t depth = k1 - k < BLOCK_K ? k1 - k : BLOCK_K, n = p * 16, left = w->rows - n;
+        const void *b = element_at(w->type, w->data, (p * K + k) * 16), *next = b;
+        if (k + depth < k1) next = element_at(w->type, b, depth * 16);
+        else if (p + 1 < p1) next = element_at(w->type, w->data, ((p + 1) * K + k0) * 16);
+        bool widen = w->type == ORION_KERNEL_F16 && rows >= WIDEN_ROWS;
+        if (widen) half_to_float(wide, b, depth * 16);
+        tile_in in = {x + k, x_stride, 1, widen ? wide : b, 0, 16};
+        tile_out out = {y + n, y_stride, left < 16 ? left : 16, bias && k + depth == K ? bias + n : NULL, k > 0};
+        product_block_ahead(rows, widen ? ORION_KERNEL_F32 : w->type, &in, depth, &out, next,
+                            depth * 16 * orion_kernel_type_size(w->type));
       }
     }
   }
@@ -157,16 +211,18 @@ static void linear_many(float *y, size_t y_stride, const float *x, size_t x_stri
 
 static void linear_plain(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                          const float *bias, size_t p0, size_t p1) {
+  const size_t K = w->cols, n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
   if (p0 >= p1 || !rows) return;
-  size_t K = w->cols, n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
-  if (rows > 2 * TILE_ROWS && K) {
-    linear_many(y, y_stride, x, x_stride, rows, w, bias, p0, p1);
+  if (rows <= TILE_ROWS || !K) {
+    tile_in in = {x, x_stride, 1, element_at(w->type, w->data, n0 * K), K * 16, 16};
+    tile_out out = {y + n0, y_stride, 16, bias ? bias + n0 : NULL, false};
+    product_few(rows, n1 - n0, w->type, &in, K, &out);
     return;
   }
-  tile_in in = {x, x_stride, 1, element_at(w->type, w->data, n0 * K), K * 16, 16};
-  tile_out out = {y + n0, y_stride, 16, bias ? bias + n0 : NULL, false};
-  if (w->type == ORION_KERNEL_F32) product_few(rows, n1 - n0, ORION_KERNEL_F32, &in, K, &out);
-  else product_few(rows, n1 - n0, ORION_KERNEL_F16, &in, K, &out);
+  for (size_t r = 0, n; r < rows; r += n) {
+    n = even_part(rows - r, BLOCK_ROWS);
+    product_blocks(y + r * y_stride, y_stride, x + r * x_stride, x_stride, n, w, bias, p0, p1);
+  }
 }
 
 #endif

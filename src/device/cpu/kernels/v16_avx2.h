@@ -12,6 +12,7 @@
 #define LEVEL_NAME "avx2"
 #define TILE_ROWS 6       // 12 registers of sums, 2 of weights, 1 of activation
 #define TILE_WIDE_ROWS 3
+#define TILE_WIDE_HALVES 2
 
 typedef struct v16 { __m256 a, b; } v16;
 typedef struct v16i { __m256i a, b; } v16i;
@@ -86,6 +87,12 @@ INLINE v16m i16_nonzero(v16i x) {
   return m16_not(v16_of(zero));
 }
 INLINE v16 i16_to_float(v16i x) { return BOTH(v16, _mm256_cvtepi32_ps); }
+INLINE v16i i16_byte_up(v16i x, int i) {
+  const __m256i from = _mm256_set1_epi32((int)(0x00808080u | (uint32_t)i << 24));
+  const __m256i lane = _mm256_setr_epi32(0, 0x04000000, 0x08000000, 0x0C000000, 0, 0x04000000, 0x08000000, 0x0C000000);
+  const v16i y = {_mm256_add_epi32(from, lane), _mm256_add_epi32(from, lane)};
+  return PAIR(v16i, _mm256_shuffle_epi8);
+}
 INLINE v16i i16_load(const int32_t *p) {
   return (v16i){_mm256_loadu_si256((const __m256i *)(const void *)p),
                 _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};

@@ -12,6 +12,7 @@
 #define LEVEL_NAME "avx512"
 #define TILE_ROWS 12      // of 32 registers; two panels of 12 rows would leave none for weights
 #define TILE_WIDE_ROWS 3
+#define TILE_WIDE_HALVES 3
 
 typedef __m512 v16;
 typedef __m512i v16i;
@@ -60,6 +61,11 @@ INLINE v16i i16_shl(v16i x, int n) { return _mm512_slli_epi32(x, (unsigned)n); }
 INLINE v16i i16_sra(v16i x, int n) { return _mm512_srai_epi32(x, (unsigned)n); }
 INLINE v16m i16_nonzero(v16i x) { return _mm512_test_epi32_mask(x, x); }
 INLINE v16 i16_to_float(v16i x) { return _mm512_cvtepi32_ps(x); }
+INLINE v16i i16_byte_up(v16i x, int i) {
+  const __m512i from = _mm512_set1_epi32((int)(0x00808080u | (uint32_t)i << 24));
+  const __m512i lane = _mm512_set4_epi32(0x0C000000, 0x08000000, 0x04000000, 0);
+  return _mm512_shuffle_epi8(x, _mm512_add_epi32(from, lane));
+}
 INLINE v16i i16_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 
 // As in v16_avx2.h; the sign goes to x by a mask here.

@@ -11,6 +11,7 @@
 #define LEVEL_NAME "neon"
 #define TILE_ROWS 6       // 24 registers of sums, 4 of weights
 #define TILE_WIDE_ROWS 3
+#define TILE_WIDE_HALVES 3
 
 typedef struct v16 { float32x4_t a, b, c, d; } v16;
 typedef struct v16i { int32x4_t a, b, c, d; } v16i;
@@ -90,6 +91,7 @@ INLINE v16i i16_sra(v16i x, int n) {  // a shift by a negative count goes right
 INLINE uint32x4_t i4_nonzero(int32x4_t x) { return vtstq_s32(x, x); }
 INLINE v16m i16_nonzero(v16i x) { return EACH1(v16m, i4_nonzero); }
 INLINE v16 i16_to_float(v16i x) { return EACH1(v16, vcvtq_f32_s32); }
+INLINE v16i i16_byte_up(v16i x, int i) { return i16_and(i16_shl(x, 24 - 8 * i), i16_set((int32_t)0xFF000000)); }
 INLINE v16i i16_load(const int32_t *p) {
   return (v16i){vld1q_s32(p), vld1q_s32(p + 4), vld1q_s32(p + 8), vld1q_s32(p + 12)};
 }

@@ -4,11 +4,12 @@
 // instruction set leaves room: v16_max(a, b) is a > b ? a : b lane by lane, so the second operand comes through when
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
-// the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_dot4 adds to each lane of `sum` the exact
-// sum of four products: the lane's four bytes, made ready by w4_of, times those of x, which are -127 or more. Where
-// W4_ABOVE is not zero each byte counts for so much more than it is, which the caller has to take off. p16_dot4 does the
-// same for bytes 0 to 15 of the lanes, as they are, in sums of a kind of their own (p16), which hold eight such additions;
-// p16_sum gives them. transpose_16 turns a square of 16 x 16 over.
+// the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_byte_up brings byte i of each lane to the
+// top of it, with zeros beneath. i16_dot4 adds to each lane of `sum` the exact sum of four products: the lane's four bytes,
+// made ready by w4_of, times those of x, which are -127 or more. Where W4_ABOVE is not zero each byte counts for so much
+// more than it is, which the caller has to take off. p16_dot4 does the same for bytes 0 to 15 of the lanes, as they are, in
+// sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them. transpose_16 turns a square of
+// 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 
@@ -18,8 +19,9 @@
 #include "device/cpu/kernels/level.h"
 
 #define LEVEL_NAME "portable"
-#define TILE_ROWS 4       // rows of the product tile
-#define TILE_WIDE_ROWS 2  // rows at which two panels side by side still fit the registers
+#define TILE_ROWS 4         // rows of the product tile
+#define TILE_WIDE_ROWS 2    // rows at which two panels side by side still fit the registers
+#define TILE_WIDE_HALVES 2  // the same of halves, which need some to be converted in
 
 typedef float f4 __attribute__((vector_size(16)));
 typedef int32_t i4 __attribute__((vector_size(16)));
@@ -134,6 +136,7 @@ INLINE v16i i16_sra(v16i x, int n) { return V16_EACH(v16i, SRA); }
 INLINE v16m i16_nonzero(v16i x) { return V16_EACH(v16m, NONZERO); }
 #define CONVERT(l) __builtin_convertvector(x.l, f4)
 INLINE v16 i16_to_float(v16i x) { return V16_EACH(v16, CONVERT); }
+INLINE v16i i16_byte_up(v16i x, int i) { return i16_and(i16_shl(x, 24 - 8 * i), i16_set((int32_t)0xFF000000)); }
 INLINE v16i i16_load(const int32_t *p) {
   v16i r;
   memcpy(&r, p, sizeof r);

@@ -707,9 +707,9 @@ static void quantised_one(const orion_kernels *level, orion_kernel_type type, si
 }
 
 static void quantised(const orion_kernels *level) {
-  static const size_t rows[] = {1, 2, 3, 4, 5, 7, 8, 9, 13, 29, 200}, widths[] = {1, 15, 16, 17, 48, 100};
+  static const size_t rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 29, 200}, widths[] = {1, 15, 16, 17, 48, 100};
   static const size_t depths[][2] = {{1, 1}, {31, 31}, {64, 32}, {86, 43}, {96, 16}, {257, 257}, {600, 600}, {512, 256}, {600, 60}};
-  for (size_t t = 0; t < 11; t++) {
+  for (size_t t = 0; t < 12; t++) {
     for (size_t n = rows[t] > 30 ? 5 : t % 2; n < 6; n += 2) {
       for (size_t k = 0; k < 9; k += rows[t] > 30 ? 2 : 1) {
         quantised_one(level, ORION_KERNEL_I8, depths[k][1], rows[t], widths[n], depths[k][0]);

@@ -9,7 +9,7 @@
 // the scale takes that off again; they round as they would without, unless they leave the range of fp32.
 //
 // A few rows stream the integers. Of more, a block of a panel is made floats in the first cache, and goes through tiles as
-// those of body_product.h. Registers hold the sums of a group; totals wait in y.
+// those of body_product.h. Registers hold the sums of a group; totals wait in memory.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 
@@ -45,6 +45,7 @@ typedef struct quantised_in {
   size_t group, groups;     // elements
   bool part;                // of one group, whose sums so far are in y; without a scale they go there again
   float down;               // takes sums back to what they mean
+  float *total;             // room for 16 of each row and panel: in registers they would push sums out
   tile_ahead ahead;         // with every 64 bytes of a panel, where a tile asks at all
 } quantised_in;
 
@@ -83,35 +84,40 @@ INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fet
   }
 }
 
-// Takes the sums of group g to the totals in y.
-INLINE void add_group(const int R, const int C, const v16 *sum, size_t g, const quantised_in *in, const tile_out *out) {
-  const bool add = !in->part && (g > 0 || out->resume);
+// total = fma(sum, scale, total) of group g; without a scale the sums of a part are the totals.
+INLINE void add_group(const int R, const int C, const v16 *sum, size_t g, const quantised_in *in) {
 #pragma GCC unroll 16
   for (int i = 0; i < R * C; i++) {
-    size_t lanes = i % C == C - 1 ? out->last : 16;
-    float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16;
     v16 total = sum[i];
     if (in->scale) {
-      v16 scale = v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16);
-      total = v16_fma(total, v16_mul(scale, v16_set(in->down)), add ? load_lanes(y, lanes) : v16_zero());
+      v16 scale = v16_mul(v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16), v16_set(in->down));
+      total = v16_fma(total, scale, in->part ? v16_zero() : v16_load(in->total + i * 16));
     }
-    if (out->bias && g + 1 == in->groups) total = v16_add(total, load_lanes(out->bias + i % C * 16, lanes));
-    store_lanes(y, total, lanes);
+    v16_store(in->total + i * 16, total);
   }
 }
 
 INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, bool fetch, const quantised_in *in,
                            const tile_out *out) {
   const size_t words = (in->group + in_word(type) - 1) / in_word(type);
+#pragma GCC unroll 16
+  for (int i = 0; i < R * C; i++) {
+    const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16;
+    v16_store(in->total + i * 16, out->resume ? load_lanes(y, i % C == C - 1 ? out->last : 16) : v16_zero());
+  }
   for (size_t g = 0; g < in->groups; g++) {
     v16 sum[TILE_MOST];
 #pragma GCC unroll 16
-    for (int i = 0; i < R * C; i++) {
-      const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16;
-      sum[i] = in->part && out->resume ? load_lanes(y, i % C == C - 1 ? out->last : 16) : v16_zero();
-    }
+    for (int i = 0; i < R * C; i++) sum[i] = in->part ? v16_load(in->total + i * 16) : v16_zero();
     sum_group(R, C, type, fetch, sum, in, in->a + g * in->group, in->w + g * words * 64, in->ahead.at + g * words * in->ahead.step);
-    add_group(R, C, sum, g, in, out);
+    add_group(R, C, sum, g, in);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R * C; i++) {
+    size_t lanes = i % C == C - 1 ? out->last : 16;
+    v16 total = v16_load(in->total + i * 16);
+    if (out->bias) total = v16_add(total, load_lanes(out->bias + i % C * 16, lanes));
+    store_lanes(out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16, total, lanes);
   }
 }
 
@@ -140,13 +146,14 @@ enum {
 // At most QUANTISED_ROWS rows.
 static void quantised_stream(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                              const orion_panels *w, const float *bias, size_t p0, size_t p1) {
+  _Alignas(64) float total[QUANTISED_ROWS * 16];
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
   for (size_t p = p0, panels; p < p1; p += panels) {
     panels = rows == 1 && p1 - p >= 4 ? 4 : 1;
     size_t left = w->rows - (p + panels - 1) * 16;
     const uint8_t *from = (const uint8_t *)w->data + p * bytes;
     quantised_in in = {x, x_stride, from, w->scale + p * groups * 16, bytes, groups * 16, w->group, groups, false,
-                       down_of(w->type), {(const char *)from + WORDS_AHEAD * 64, 64}};
+                       down_of(w->type), total, {(const char *)from + WORDS_AHEAD * 64, 64}};
     tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias ? bias + p * 16 : NULL, false};
     (w->type == ORION_KERNEL_I8 ? tiles_i8 : tiles_i4)(rows, panels, &in, &out);
   }
@@ -198,7 +205,7 @@ static void quantised_block(size_t rows, quantised_in in, tile_out out, const ui
 // A block is as many groups as BLOCK_K holds, or BLOCK_K elements of one that is larger, which then is all of K.
 static void quantised_blocks(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                              const orion_panels *w, const float *bias, size_t p0, size_t p1) {
-  _Alignas(64) float wide[BLOCK_K * 16];
+  _Alignas(64) float wide[BLOCK_K * 16], total[TILE_ROWS * 16];
   const size_t K = w->cols, groups = K / w->group, bytes = orion_quantised_panel_bytes(w->type, K, w->group);
   const bool part = w->group > BLOCK_K;
   const size_t most = part ? BLOCK_K : BLOCK_K / w->group * w->group, stretch = BLOCK_ROWS * BLOCK_K / rows / most * most;
@@ -214,7 +221,7 @@ static void quantised_blocks(float *y, size_t y_stride, const float *x, size_t x
         else if (p + 1 < p1) next = panel + bytes + orion_quantised_panel_bytes(w->type, k0, part ? BLOCK_K : group);
         const bool last = k + depth == K;
         quantised_in in = {x + k, x_stride, (const uint8_t *)(const void *)wide, w->scale + (p * groups + k / w->group) * 16,
-                           0, 0, group, depth / group, part, down_of(w->type), {NULL, 0}};
+                           0, 0, group, depth / group, part, down_of(w->type), total, {NULL, 0}};
         tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias && last ? bias + p * 16 : NULL, k > 0};
         if (part && !last) in.scale = NULL;
         for (size_t g = 0; g < in.groups; g++) widen_group(wide + g * group * 16, w->type, from + g * (size / in.groups), group);

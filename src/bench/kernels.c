@@ -120,7 +120,7 @@ static orion_status choose_shapes(const orion_bench_options *o, shape *out, size
 
 static orion_status measure_all(const orion_bench_options *o, orion_ceiling *c, const shape *shapes, size_t n_shapes,
                                 double *samples, orion_bench_report *r, orion_error *err) {
-  static const size_t rows[] = {1, 4, 32, 512};
+  static const size_t rows[] = {1, 2, 4, 8, 16, 32, 512};
   size_t repeat = (size_t)o->repeat;
   for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_read(c, 0);
   ORION_TRY(orion_bench_add(r, "memory_read", "GB/s", samples, repeat, err));

@@ -56,6 +56,7 @@ typedef struct orion_session_info {
   size_t decode_runs;       ///< program runs that one token costs
   size_t prefill_runs;      ///< program runs that the last multi-token feed cost
   size_t weight_bytes;      ///< constants that one token reads
+  double width_seconds;     ///< what a program of one more width takes to compile, as far as is known; 0: none needed
   int64_t last_bucket;      ///< width of the program that the last multi-token feed used; 0 if none
 } orion_session_info;
 ORION_API void orion_session_describe(const orion_session *s, orion_session_info *out);

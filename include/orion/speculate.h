@@ -19,12 +19,16 @@ typedef struct orion_speculator orion_speculator;
 #define ORION_SPECULATE_MOST 31  ///< guesses of one pass at most
 
 /// Guesses up to `most` (1 to ORION_SPECULATE_MOST) tokens a pass, fewer where they rarely come true, none for a while
-/// where they cost more time than they save. The session must outlive it and has to be empty; from now on it is fed
+/// where they cost more time than they save, and none at all until as many would have come true as pay for compiling the
+/// programs that take several tokens. The session must outlive it and has to be empty; from now on it is fed
 /// through the speculator alone. One thread at a time.
 ORION_API orion_status orion_speculator_create(orion_session *session, int most, orion_speculator **out,
                                                orion_error *err);
 /// Leaves the session with the text fed, without guesses; NULL is ignored.
 ORION_API void orion_speculator_destroy(orion_speculator *p);
+
+/// Guesses at once, whatever those programs cost to compile: for long-lived sessions, which have them anyway, and tests.
+ORION_API void orion_speculator_be_eager(orion_speculator *p);
 
 /// Appends tokens to the text, as orion_session_feed does and with its failures. After one the text is what it was, and
 /// there are no logits until the next feed.

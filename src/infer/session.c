@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "infer/mix.h"
 #include "model/graph.h"
 #include "runtime/runner.h"
@@ -60,6 +61,7 @@ struct orion_session {
   size_t runs;                  // program runs of the feed under way
   size_t prefill_runs;
   int64_t last_bucket;
+  double body_seconds;          // that the last program of the body took to compile
 };
 
 void orion_session_options_init(orion_session_options *o) { *o = (orion_session_options){.struct_size = sizeof *o}; }
@@ -106,12 +108,14 @@ static orion_graph_spec body_spec(const orion_session *s, int64_t tokens, bool c
 static orion_status compile_body(orion_session *s, program *p, int64_t tokens, bool cached, orion_error *err) {
   const orion_config *c = &s->model->config;
   orion_graph_spec spec = body_spec(s, tokens, cached);
+  double begin = orion_now();
   p->tokens = tokens;
   p->cached = cached;
   p->k = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
   p->v = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
   if (!p->k || !p->v) return ORION_OOM(err, "session");
   ORION_TRY(compile(s, &spec, s->step.runner, &p->runner, err));
+  s->body_seconds = orion_now() - begin;
   ORION_TRY(find_tensor(p->runner, "x", &p->x, err));
   ORION_TRY(find_tensor(p->runner, "y", &p->y, err));
   if (c->rope) {
@@ -515,6 +519,7 @@ void orion_session_describe(const orion_session *s, orion_session_info *out) {
       .decode_runs = orion_runner_parts(s->step.runner) + orion_runner_parts(s->head.runner),
       .prefill_runs = s->prefill_runs,
       .weight_bytes = orion_runner_weight_bytes(s->step.runner) + orion_runner_weight_bytes(s->head.runner),
+      .width_seconds = s->n_widths ? s->body_seconds : 0,
       .last_bucket = s->last_bucket,
   };
 }

@@ -5,7 +5,9 @@
 // token that was guessed next only moves on by a row; any other token cuts the session back to the text.
 //
 // Whether it pays is measured, for a pass over several tokens is not free everywhere. `credit` is the time won so far,
-// forgotten slowly; when it is used up, guessing rests, twice as long every time that it fails again.
+// forgotten slowly; when it is used up, guessing rests, twice as long every time that it fails again. A first pass of its
+// width costs a program to compile besides. Until then guesses are made in the shadow: compared with what comes, not fed.
+// `promise` is what they would have won lately; a new width has to be worth its program by that measure.
 #include "orion/speculate.h"
 
 #include <string.h>
@@ -17,12 +19,15 @@ enum {
   LONGEST_MATCH = 4,    // tokens that must have stood in the text before; longer matches guess no better
   SHORTEST_MATCH = 2,
   FIRST_GUESSES = 3,
+  NARROWEST = 4,        // tokens of the narrowest program for several
   SHORTEST_REST = 8,    // single tokens
   LONGEST_REST = 512,
 };
 #define FORGET 0.9      // of credit, every pass
 #define OVERDRAFT 2.0   // passes over one token that guessing may lose before it rests
-#define SMOOTH 0.25     // weight of the newest time
+#define SLOWER 0.05     // weight of a time above the last: it may have been an interruption
+#define PROGRAMS 2.0    // to compile for a width: body and head
+#define RECALL 0.98     // of promise, every token
 
 struct orion_speculator {
   const orion_allocator *allocator;
@@ -34,11 +39,14 @@ struct orion_speculator {
   size_t row, most;
   const float *logits;      // NULL: none
   size_t width;             // guesses of the next pass
-  double single;            // seconds of a pass over one token; 0: not known
+  int32_t shadow;           // what would have been guessed next; -1: nothing, or guesses are fed
+  double single;            // seconds of an undisturbed pass over one token; 0: not known
   double credit;            // seconds
   size_t rest, next_rest;
   double debt;              // seconds of the last pass beyond those of a single token
-  uint32_t widths;          // passes there were, by the power of two that holds them
+  double promise;           // seconds that right guesses were worth, fed or not
+  bool eager;               // do not wait for a promise
+  uint32_t widths;          // of which programs are compiled: powers of two from NARROWEST on
   orion_speculator_info info;
 };
 
@@ -57,6 +65,7 @@ orion_status orion_speculator_create(orion_session *session, int most, orion_spe
   p->most = (size_t)most;
   p->width = size_at_most(FIRST_GUESSES, p->most);
   p->next_rest = SHORTEST_REST;
+  p->shadow = -1;
   p->text = orion_alloc(NULL, p->context, sizeof *p->text);
   p->rows = orion_alloc(NULL, p->most + 1, p->vocab * sizeof *p->rows);
   if (!p->text || !p->rows) {
@@ -75,18 +84,21 @@ void orion_speculator_destroy(orion_speculator *p) {
   orion_free(NULL, p, 1, sizeof *p);
 }
 
-// What followed the latest earlier place where the text's last tokens stood: tokens behind text[n), up to `most`.
+// What followed the text's last tokens where they stood before, the longest match and of those the latest: tokens
+// behind text[n), up to `most`.
 static size_t guess(const orion_speculator *p, size_t most) {
-  for (size_t m = LONGEST_MATCH; m >= SHORTEST_MATCH; m--) {
-    if (p->n <= m) continue;
-    const int32_t *last = p->text + p->n - m;
-    for (size_t at = p->n - m; at-- > 0;) {
-      if (memcmp(p->text + at, last, m * sizeof *last) != 0) continue;
-      for (size_t i = 0; i < most; i++) p->text[p->n + i] = p->text[at + m + i];  // may run on into itself: a repeat
-      return most;
+  size_t best = 0, from = 0;
+  for (size_t at = p->n; at-- > SHORTEST_MATCH && best < LONGEST_MATCH;) {
+    size_t m = 0;
+    while (m < LONGEST_MATCH && m < at && p->text[at - 1 - m] == p->text[p->n - 1 - m]) m++;
+    if (m >= SHORTEST_MATCH && m > best) {
+      best = m;
+      from = at;
     }
   }
-  return 0;
+  if (best == 0) return 0;
+  for (size_t i = 0; i < most; i++) p->text[p->n + i] = p->text[from + i];  // may run on into itself: a repeat
+  return most;
 }
 
 static orion_status keep_row(void *ctx, size_t index, const float *logits, orion_error *err) {
@@ -96,13 +108,30 @@ static orion_status keep_row(void *ctx, size_t index, const float *logits, orion
   return ORION_OK;
 }
 
-// Whether a pass of that many tokens was the first of its width, which may have compiled a program: its time says
-// nothing.
+static uint32_t width_of(size_t tokens) {
+  uint32_t width = NARROWEST;
+  while (width < tokens) width *= 2;
+  return width;
+}
+
+// How many of so many guesses can be fed: those that a compiled program takes, or one worth compiling.
+static size_t affordable(const orion_speculator *p, size_t guesses) {
+  if (p->rest || p->single <= 0) return 0;
+  orion_session_info info;
+  orion_session_describe(p->session, &info);
+  if (p->eager || p->promise >= PROGRAMS * info.width_seconds) return guesses;
+  for (uint32_t width = width_of(guesses + 1); width >= NARROWEST; width /= 2) {
+    if (p->widths & width) return size_at_most(guesses, width - 1);
+  }
+  return 0;
+}
+
+// Whether a pass of that many tokens was the first of its width: its time, with a program's compilation, says nothing.
 static bool is_first(orion_speculator *p, size_t tokens) {
-  uint32_t bit = 2;
-  while (bit < tokens) bit *= 2;
-  bool first = !(p->widths & bit);
-  p->widths |= bit;
+  uint32_t width = width_of(tokens);
+  bool first = !(p->widths & width);
+  p->widths |= width;
+  if (first) p->promise = 0;
   return first;
 }
 
@@ -143,17 +172,19 @@ static orion_status feed_plain(orion_speculator *p, const int32_t *tokens, size_
   p->logits = orion_session_logits(p->session);
   if (n > 1) return ORION_OK;
   double time = orion_now() - begin;
-  p->single = p->single > 0 ? p->single + SMOOTH * (time - p->single) : time;
+  p->single = p->single > 0 && time > p->single ? p->single + SLOWER * (time - p->single) : time;
   if (p->rest) p->rest--;
   return ORION_OK;
 }
 
-// One token and guesses behind it.
+// One token and, if it may be, guesses behind it.
 static orion_status feed_guessing(orion_speculator *p, int32_t token, orion_error *err) {
   p->text[p->n++] = token;  // so that the guess sees it
-  size_t room = p->context - p->n, count = p->rest || p->single <= 0 ? 0 : guess(p, size_at_most(p->width, room));
+  size_t count = affordable(p, size_at_most(p->width, p->context - p->n));
+  size_t guessed = guess(p, count ? count : 1);
+  p->shadow = guessed && !count ? p->text[p->n] : -1;
   p->info.passes++;
-  if (count == 0) {
+  if (guessed == 0 || count == 0) {
     p->n--;
     return feed_plain(p, &token, 1, err);
   }
@@ -174,7 +205,11 @@ static orion_status feed_guessing(orion_speculator *p, int32_t token, orion_erro
 
 orion_status orion_speculator_feed(orion_speculator *p, const int32_t *tokens, size_t n, orion_error *err) {
   if (n == 0) return ORION_OK;
-  if (n == 1 && p->logits && p->n_guesses && p->text[p->n] == tokens[0]) {
+  bool fed = n == 1 && p->logits && p->n_guesses && p->text[p->n] == tokens[0];
+  p->promise *= RECALL;
+  if (fed || (n == 1 && p->shadow == tokens[0])) p->promise += p->single;
+  p->shadow = -1;
+  if (fed) {
     p->n++;
     p->n_guesses--;
     p->row++;
@@ -189,5 +224,6 @@ orion_status orion_speculator_feed(orion_speculator *p, const int32_t *tokens, s
   return feed_plain(p, tokens, n, err);
 }
 
+void orion_speculator_be_eager(orion_speculator *p) { p->eager = true; }
 const float *orion_speculator_logits(const orion_speculator *p) { return p->logits; }
 void orion_speculator_describe(const orion_speculator *p, orion_speculator_info *out) { *out = p->info; }

@@ -60,6 +60,7 @@ static void compare_logits(const char *device, const char *target, double tolera
   orion_session_truncate(f.s, 0);
   orion_speculator *p;
   assert_ok(orion_speculator_create(f.s, 7, &p, &err), &err);
+  orion_speculator_be_eager(p);
   assert_ok(orion_speculator_feed(p, text, 3, &err), &err);
   for (size_t i = 3; i < LENGTH; i++) {
     assert_ok(orion_speculator_feed(p, text + i, 1, &err), &err);
@@ -87,6 +88,7 @@ static void generate(fixture *f, int most, int32_t *out, size_t n, orion_specula
   orion_speculator *p;
   orion_session_truncate(f->s, 0);
   assert_ok(orion_speculator_create(f->s, most, &p, &err), &err);
+  orion_speculator_be_eager(p);
   int32_t next = 1;
   for (size_t i = 0; i < n; i++) {
     assert_ok(orion_speculator_feed(p, &next, 1, &err), &err);
@@ -122,6 +124,38 @@ static void greedy_text_is_the_same_for_any_number_of_guesses(void **state) {
   close_all(&f);
 }
 
+// Feeds a text and tells of the guesses, without eagerness.
+static orion_speculator_info guesses_of(const char *device, const char *target, const int32_t *text, size_t n) {
+  const orion_config c = test_config(TEST_LLAMA, 64);
+  orion_speculator_info info;
+  orion_error err;
+  fixture f;
+  orion_speculator *p;
+  open_at(&f, &c, device, target);
+  assert_ok(orion_speculator_create(f.s, 7, &p, &err), &err);
+  for (size_t i = 0; i < n; i++) assert_ok(orion_speculator_feed(p, text + i, 1, &err), &err);
+  orion_speculator_describe(p, &info);
+  orion_speculator_destroy(p);
+  close_all(&f);
+  return info;
+}
+
+static void text_without_repeats_costs_no_program(void **state) {
+  (void)state;
+  int32_t text[LENGTH];
+  for (int32_t i = 0; i < LENGTH; i++) text[i] = i;
+  assert_int_equal(guesses_of("cpu", "cpu", text, LENGTH).guessed, 0);
+  for (int32_t i = 0; i < 6; i++) text[LENGTH - 6 + i] = i;  // a repeat too short to pay
+  assert_int_equal(guesses_of("cpu", "cpu", text, LENGTH).guessed, 0);
+}
+
+static void programs_that_are_wide_enough_already_guess_at_once(void **state) {
+  (void)state;
+  int32_t text[LENGTH];
+  make_text(text, LENGTH);
+  assert_true(guesses_of("cpu", "m4", text, 12).guessed > 0);
+}
+
 static void faults_leave_the_text_as_it_was(void **state) {
   (void)state;
   const orion_config c = test_config(TEST_LLAMA, 64);
@@ -149,6 +183,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(logits_are_those_of_single_tokens),
       cmocka_unit_test(greedy_text_is_the_same_for_any_number_of_guesses),
+      cmocka_unit_test(text_without_repeats_costs_no_program),
+      cmocka_unit_test(programs_that_are_wide_enough_already_guess_at_once),
       cmocka_unit_test(faults_leave_the_text_as_it_was),
   };
   return cmocka_run_group_tests_name("speculate", tests, NULL, NULL);

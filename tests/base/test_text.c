@@ -48,7 +48,7 @@ static void messages_are_one_line_of_utf8_whatever_the_input_held(void **state) 
   orion_error err = {0};
   static const char *const nasty[] = {"a\nb\r\tc\x1b[31m", "\xff\xfe", "\xc3", "\xe2\x82", "\xc0\xaf", "\xed\xa0\x80",
                                       "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\x80x",
-                                      "ok \xe2\x82\xac \xf0\x9f\x98\x80", "\xc2\x9b" "31m"};
+                                      "ok \xe2\x82\xac \xf0\x9f\x98\x80", "\xc2\x9b[31m"};
   for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++) {
     (void)ORION_FAIL(&err, ORION_FORMAT, "%s", nasty[i]);
     if (!is_one_clean_line(err.message)) fail_msg("case %zu: unclean message", i);

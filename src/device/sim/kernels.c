@@ -5,7 +5,7 @@
 
 #include "device/sim/sim.h"
 
-#define ROW(op, ...) [ORION_OP_##op] = {__VA_ARGS__}
+#define ROW(op, f, ...) [ORION_OP_##op] = {.run = f, __VA_ARGS__}
 #define UNARY(op) ROW(op, orion_sim_run_unary)
 #define BINARY(op) ROW(op, orion_sim_run_binary)
 #define COMPARE(op) ROW(op, orion_sim_run_compare)
@@ -14,17 +14,17 @@
 static const orion_sim_kernel kernels[ORION_OP_COUNT] = {
     ROW(constexpr_affine_dequantize, orion_sim_run_affine),
     ROW(constexpr_blockwise_shift_scale, orion_sim_run_blockwise),
-    ROW(constexpr_lut_to_dense, orion_sim_run_lut, NULL, orion_sim_lacks_lut),
+    ROW(constexpr_lut_to_dense, orion_sim_run_lut, .lacks = orion_sim_lacks_lut),
     ROW(constexpr_sparse_to_dense, orion_sim_run_sparse),
     ROW(constexpr_cast, orion_sim_run_cast),
-    ROW(constexpr_lut_to_sparse, orion_sim_run_lut_sparse, NULL, orion_sim_lacks_lut),
+    ROW(constexpr_lut_to_sparse, orion_sim_run_lut_sparse, .lacks = orion_sim_lacks_lut),
     ROW(constexpr_sparse_blockwise_shift_scale, orion_sim_run_sparse_blockwise),
-    ROW(conv, orion_sim_run_conv, orion_sim_scratch_conv),
+    ROW(conv, orion_sim_run_conv, .scratch = orion_sim_scratch_conv),
     ROW(conv_transpose, orion_sim_run_conv_transpose),
-    ROW(linear, orion_sim_run_linear, orion_sim_scratch_linear),
-    ROW(matmul, orion_sim_run_matmul, orion_sim_scratch_matmul),
-    ROW(einsum, orion_sim_run_einsum, NULL, orion_sim_lacks_einsum),
-    ROW(scaled_dot_product_attention, orion_sim_run_sdpa, orion_sim_scratch_sdpa),
+    ROW(linear, orion_sim_run_linear, .scratch = orion_sim_scratch_linear),
+    ROW(matmul, orion_sim_run_matmul, .scratch = orion_sim_scratch_matmul),
+    ROW(einsum, orion_sim_run_einsum, .lacks = orion_sim_lacks_einsum),
+    ROW(scaled_dot_product_attention, orion_sim_run_sdpa, .scratch = orion_sim_scratch_sdpa),
     UNARY(abs), UNARY(acos), UNARY(asin), UNARY(atan), UNARY(atanh), UNARY(ceil), UNARY(clip), UNARY(cos),
     UNARY(cosh), UNARY(erf), UNARY(exp), UNARY(exp2), UNARY(floor), UNARY(inverse), UNARY(log), UNARY(logical_not),
     UNARY(round), UNARY(rsqrt), UNARY(sign), UNARY(sin), UNARY(sinh), UNARY(sqrt), UNARY(square), UNARY(tan),
@@ -67,7 +67,7 @@ static const orion_sim_kernel kernels[ORION_OP_COUNT] = {
     ROW(concat, orion_sim_run_concat),
     ROW(split, orion_sim_run_split),
     ROW(stack, orion_sim_run_stack),
-    ROW(pad, orion_sim_run_pad, NULL, orion_sim_lacks_pad),
+    ROW(pad, orion_sim_run_pad, .lacks = orion_sim_lacks_pad),
     ROW(tile, orion_sim_run_tile),
     ROW(reverse, orion_sim_run_reverse),
     ROW(depth_to_space, orion_sim_run_blocks),
@@ -78,17 +78,17 @@ static const orion_sim_kernel kernels[ORION_OP_COUNT] = {
     ROW(gather, orion_sim_run_gather),
     ROW(gather_along_axis, orion_sim_run_gather_along_axis),
     ROW(gather_nd, orion_sim_run_gather_nd),
-    ROW(scatter, orion_sim_run_scatter, NULL, orion_sim_lacks_scatter),
-    ROW(scatter_along_axis, orion_sim_run_scatter_along_axis, NULL, orion_sim_lacks_scatter),
-    ROW(scatter_nd, orion_sim_run_scatter_nd, NULL, orion_sim_lacks_scatter),
+    ROW(scatter, orion_sim_run_scatter, .lacks = orion_sim_lacks_scatter),
+    ROW(scatter_along_axis, orion_sim_run_scatter_along_axis, .lacks = orion_sim_lacks_scatter),
+    ROW(scatter_nd, orion_sim_run_scatter_nd, .lacks = orion_sim_lacks_scatter),
     ROW(cumsum, orion_sim_run_cumsum),
     ROW(fill, orion_sim_run_fill),
     ROW(fill_like, orion_sim_run_fill),
     ROW(range_1d, orion_sim_run_range),
     ROW(one_hot, orion_sim_run_one_hot),
-    ROW(argsort, orion_sim_run_argsort, orion_sim_scratch_sort),
-    ROW(topk, orion_sim_run_topk, orion_sim_scratch_sort),
-    ROW(lstm, orion_sim_run_lstm, orion_sim_scratch_lstm, orion_sim_lacks_lstm),
+    ROW(argsort, orion_sim_run_argsort, .scratch = orion_sim_scratch_sort),
+    ROW(topk, orion_sim_run_topk, .scratch = orion_sim_scratch_sort),
+    ROW(lstm, orion_sim_run_lstm, .scratch = orion_sim_scratch_lstm, .lacks = orion_sim_lacks_lstm),
     ROW(quantize, orion_sim_run_quantize),
     ROW(dequantize, orion_sim_run_dequantize),
 };

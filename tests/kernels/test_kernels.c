@@ -762,7 +762,8 @@ static void matmul_one(const orion_kernels *level, size_t M, size_t N, size_t K,
 
 static void matmuls(const orion_kernels *level) {
   static const size_t shapes[][3] = {{1, 1, 1},     {1, 40, 70},   {3, 17, 64},  {4, 16, 5},    {5, 33, 300},    {13, 64, 257},
-                                     {40, 20, 64},  {200, 18, 20}, {2, 3, 0},    {30, 16, 512}, {197, 530, 260}, {25, 513, 16}};
+                                     {40, 20, 64},  {200, 18, 20}, {2, 3, 0},    {30, 16, 512}, {197, 530, 260}, {25, 513, 16},
+                                     {270, 800, 20}};
   for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
     for (int flip = 0; flip < 8; flip++) matmul_one(level, shapes[s][0], shapes[s][1], shapes[s][2], flip & 3, flip & 4);
   }

@@ -1,112 +1,57 @@
 // Products of two run-time matrices: training's, whose weights change with every step, so that a packed copy of them
-// would be one more copy to hold and to renew. Blocks are packed on the way instead, into scratch of the caller's:
+// would be one more copy to hold and to renew. Blocks are packed on the way instead (body_strips.h), into scratch of the
+// caller's:
 //
-//   A, up to MATMUL_ROWS x BLOCK_K   as rows: in the second cache, where it meets the panels one after another
-//   B, BLOCK_K x 16                  as a panel, packed when the first rows want it: it is in the first cache then
+//   A, up to MATMUL_ROWS x BLOCK_K   as strips: in the second cache, where it meets the panels one after another
+//   B, BLOCK_K x PANEL_COLS          as a panel, packed when the first rows want it: it is in the first cache then
 //
 // While rows meet one panel, what the next will be packed from is fetched, so that reading a weight from memory costs
 // nothing as long as there is enough to multiply. Where A has more rows than a block, the panels of MATMUL_COLS columns
-// are kept for the others.
-//
-// Operands in either orientation are packed by whole squares of 16 x 16, so that a transposed one costs little more. An
-// element is one chain over k from 0 up, as in body_product.h. Include after that.
+// are kept for the others. Include after body_product.h and body_strips.h.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_MATMUL_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_MATMUL_H
 
-// Rows lie a little more than BLOCK_K apart: at equal distances of 1 KB the elements that a tile reads together would come
-// from one bank of the first cache.
-enum { MATMUL_ROWS = 264, MATMUL_COLS = 432, MATMUL_WIDE = 1024, PACKED_ROW = BLOCK_K + 2 };
-_Static_assert((MATMUL_ROWS * PACKED_ROW + MATMUL_COLS * BLOCK_K) * sizeof(float) <= ORION_MATMUL_SCRATCH, "scratch");
+enum { MATMUL_ROWS = 264, MATMUL_COLS = 768, MATMUL_WIDE = 1056 };
+_Static_assert(MATMUL_ROWS % STRIP_ROWS == 0 && MATMUL_COLS % PANEL_COLS == 0 && MATMUL_WIDE % PANEL_COLS == 0,
+               "whole strips and panels");
+_Static_assert((MATMUL_ROWS + MATMUL_COLS) * BLOCK_K * sizeof(float) <= ORION_MATMUL_SCRATCH, "scratch");
 
-// dst[r * PACKED_ROW + k] = A[r][k]
-static void matmul_pack_rows(float *dst, orion_matrix a, size_t rows, size_t depth) {
-  if (a.row == 1 && a.col != 1) {
-    transpose_f32(dst, PACKED_ROW, a.data, a.col, depth, rows);
-    return;
-  }
-  for (size_t r = 0; r < rows; r++) {
-    if (a.col == 1) memcpy(dst + r * PACKED_ROW, a.data + r * a.row, depth * sizeof *dst);
-    else copy_f32(dst + r * PACKED_ROW, 1, a.data + r * a.row, a.col, depth);
-  }
+static panel_source matmul_source(orion_matrix b, size_t depth) {
+  const char *data = (const char *)b.data;
+  const size_t lines = (PANEL_COLS * sizeof(float) + 63) / 64;
+  if (b.row == 1) return (panel_source){data, PANEL_COLS, b.col * sizeof(float), 64, (depth + 15) / 16 * PANEL_COLS};
+  return (panel_source){data, lines, 64, b.row * sizeof(float), depth * lines};
 }
 
-// What a panel is packed from, in pieces that lie side by side: `side` of them `inner` apart, and so again `outer` apart.
-typedef struct matmul_source {
-  const float *data;
-  size_t side, inner, outer, pieces;
-} matmul_source;
-
-static matmul_source matmul_source_of(orion_matrix b, size_t lanes, size_t depth) {
-  if (b.row == 1) return (matmul_source){b.data, lanes, b.col, 16, (depth + 15) / 16 * lanes};
-  return (matmul_source){b.data, 1, 0, b.row, depth};
-}
-
-INLINE void matmul_fetch(const matmul_source *s, size_t from, size_t to) {
-  if (to > s->pieces) to = s->pieces;
-  for (size_t i = from; i < to; i++) {
-    size_t o = s->side == 1 ? i : i / s->side;
-    __builtin_prefetch(s->data + o * s->outer + (i - o * s->side) * s->inner, 0, 2);
-  }
-}
-
-// All rows of a tile against a whole panel: as `tile`, a few steps of k at a time, which leaves more of the core to the
-// multiply-adds.
-static void matmul_tile(float *c, size_t c_stride, const float *rows, const float *panel, size_t depth, bool resume) {
-  v16 sum[TILE_ROWS];
-#pragma GCC unroll 16
-  for (int r = 0; r < TILE_ROWS; r++) sum[r] = resume ? v16_load(c + (size_t)r * c_stride) : v16_zero();
-#pragma GCC unroll 4
-  for (size_t k = 0; k < depth; k++) {
-    v16 w = v16_load(panel + k * 16);
-#pragma GCC unroll 16
-    for (int r = 0; r < TILE_ROWS; r++) sum[r] = v16_fma(v16_set(rows[r * PACKED_ROW + k]), w, sum[r]);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < TILE_ROWS; r++) v16_store(c + (size_t)r * c_stride, sum[r]);
-}
-
-// Packed rows against one packed panel; meanwhile `next` is fetched.
-static void matmul_tiles(float *c, size_t c_stride, const float *rows, const float *panel, size_t height, size_t lanes,
-                         size_t depth, bool resume, const matmul_source *next) {
-  size_t tiles = (height + TILE_ROWS - 1) / TILE_ROWS, share = (next->pieces + tiles - 1) / tiles;
-  for (size_t r = 0, t = 0; r < height; r += TILE_ROWS, t++) {
-    for (size_t i = r + TILE_ROWS; i < height && i < r + 2 * TILE_ROWS; i++) __builtin_prefetch(c + i * c_stride, 1);
-    matmul_fetch(next, t * share, (t + 1) * share);
-    if (height - r >= TILE_ROWS && lanes == 16) {
-      matmul_tile(c + r * c_stride, c_stride, rows + r * PACKED_ROW, panel, depth, resume);
-      continue;
-    }
-    tile_in in = {rows + r * PACKED_ROW, PACKED_ROW, 1, panel, 0, 16};
-    tile_out out = {c + r * c_stride, c_stride, lanes, NULL, resume};
-    tile_f32(height - r < TILE_ROWS ? height - r : TILE_ROWS, &in, depth, &out);
-  }
-}
-
-// B from row k0 and column j on.
-static orion_matrix matmul_part(orion_matrix b, size_t k0, size_t j) {
-  return (orion_matrix){b.data + k0 * b.row + j * b.col, b.row, b.col};
+static orion_matrix matmul_part(orion_matrix m, size_t row, size_t col) {
+  return (orion_matrix){m.data + row * m.row + col * m.col, m.row, m.col};
 }
 
 static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k,
-                        bool add, float *rows) {
-  float *panels = rows + MATMUL_ROWS * PACKED_ROW;
-  const size_t blocks = (m + MATMUL_ROWS - 1) / MATMUL_ROWS, strip = blocks > 1 ? MATMUL_COLS : MATMUL_WIDE;
-  const size_t tall = ((m + blocks - 1) / blocks + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-  for (size_t j0 = 0; j0 < n; j0 += strip) {
-    size_t width = n - j0 < strip ? n - j0 : strip;
+                        bool add, float *strips) {
+  float *panels = strips + MATMUL_ROWS * BLOCK_K;
+  const size_t blocks = (m + MATMUL_ROWS - 1) / MATMUL_ROWS, tall = whole_parts(m, MATMUL_ROWS, STRIP_ROWS);
+  const size_t most = whole_parts(n, blocks > 1 ? MATMUL_COLS : MATMUL_WIDE, PANEL_COLS);
+  for (size_t j0 = 0; j0 < n; j0 += most) {
+    size_t width = n - j0 < most ? n - j0 : most;
     for (size_t k0 = 0; k0 < k; k0 += BLOCK_K) {
       size_t depth = k - k0 < BLOCK_K ? k - k0 : BLOCK_K;
       for (size_t i = 0; i < m; i += tall) {
         size_t height = m - i < tall ? m - i : tall;
-        matmul_pack_rows(rows, (orion_matrix){a.data + i * a.row + k0 * a.col, a.row, a.col}, height, depth);
-        for (size_t j = 0; j < width; j += 16) {
-          size_t lanes = width - j < 16 ? width - j : 16;
-          float *panel = panels + (blocks > 1 ? j * BLOCK_K : 0);
-          orion_matrix from = matmul_part(b, k0, j0 + j);
-          matmul_source next = {0};
-          if (i == 0) widen_panel(panel, ORION_KERNEL_F32, from.data, from.col, from.row, lanes, depth);
-          if (i == 0 && j + 32 <= width) next = matmul_source_of(matmul_part(from, 0, 16), 16, depth);
-          matmul_tiles(c + i * c_stride + j0 + j, c_stride, rows, panel, height, lanes, depth, add || k0 > 0, &next);
+        pack_strips(strips, a.data + i * a.row + k0 * a.col, a.row, a.col, height, depth);
+        for (size_t j = 0; j < width; j += PANEL_COLS) {
+          size_t cols = width - j < PANEL_COLS ? width - j : PANEL_COLS;
+          bool more = j + 2 * PANEL_COLS <= width;
+          float *panel = panels + (blocks > 1 ? j * depth : 0);
+          panel_source next = {0};
+          if (i == 0) {
+            orion_matrix from = matmul_part(b, k0, j0 + j);
+            pack_block(PANEL_COLS, panel, from.data, from.col, from.row, cols, depth);
+            if (more) next = matmul_source(matmul_part(from, 0, PANEL_COLS), depth);
+          } else if (more) {
+            next = (panel_source){(const char *)(panel + PANEL_COLS * depth), 1, 0, 64, PANEL_COLS * depth * sizeof(float) / 64};
+          }
+          strips_by_panel(c + i * c_stride + j0 + j, c_stride, strips, panel, height, cols, depth, add || k0 > 0, &next);
         }
       }
     }

@@ -18,6 +18,7 @@ enum {
   STEP_BYTES = 1024,    // of a plane: 16 rows, or columns, by 32 k
   PLANE_DEPTH = 128,    // K of a block
   PLANE_STEPS = PLANE_DEPTH / 32,
+  PLANE_ROW = PLANE_DEPTH + 2,  // between rows: at equal distances of 512 bytes they would meet in few sets of the first cache
   PLANES = 3,
   PLANE_HEIGHT = 32,    // rows of A that are split at once: their planes stay in the first cache
   PLANE_COLS = 512,     // columns of B that are split at once: theirs stay in the second
@@ -28,7 +29,7 @@ enum { A_PLANE = PLANE_STEPS * 2 * STEP_BYTES, B_PLANE = PLANE_STEPS * STEP_BYTE
 typedef struct plane_scratch {
   uint8_t b[PLANE_COLS / 16 * B_PANEL];
   uint8_t a[PLANES * A_PLANE];
-  float rows[PLANE_HEIGHT * PACKED_ROW];  // of A, side by side
+  float rows[PLANE_HEIGHT * PLANE_ROW];  // of A, side by side
   float panel[PLANE_DEPTH * 16];          // of B
   float edge[4 * 16 * 16];                // sums that reach past C
   uint8_t other[ORION_MATMUL_SCRATCH];    // of the kernel for blocks that are not finite
@@ -78,7 +79,7 @@ INLINE void split(const int planes, v16 x, v16i plane[PLANES], plane_seen *seen)
   }
 }
 
-// rows [height][PACKED_ROW], zeros from column `depth` on to the end of its step.
+// rows [height][PLANE_ROW], zeros from column `depth` on to the end of its step.
 INLINE plane_kind split_rows_in(const int planes, uint8_t *to, const float *rows, size_t height, size_t steps) {
   static const uint16_t upper[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
                                      33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
@@ -88,8 +89,8 @@ INLINE plane_kind split_rows_in(const int planes, uint8_t *to, const float *rows
     for (size_t s = 0; s < steps; s++) {
       v16i low[PLANES] = {0}, high[PLANES] = {0};
       if (r < height) {
-        split(planes, v16_load(rows + r * PACKED_ROW + s * 32), low, &seen);
-        split(planes, v16_load(rows + r * PACKED_ROW + s * 32 + 16), high, &seen);
+        split(planes, v16_load(rows + r * PLANE_ROW + s * 32), low, &seen);
+        split(planes, v16_load(rows + r * PLANE_ROW + s * 32 + 16), high, &seen);
       }
 #pragma GCC unroll 3
       for (int p = 0; p < planes; p++) {
@@ -173,6 +174,18 @@ static void run_edge(plane_fn run, plane_work w, size_t height, size_t width, fl
   for (size_t r = 0; r < height; r++) memcpy(c + r * stride, edge + r * wide, width * sizeof *c);
 }
 
+// dst[r * PLANE_ROW + k] = A[r][k]
+static void plane_rows(float *dst, orion_matrix a, size_t rows, size_t depth) {
+  if (a.row == 1 && a.col != 1) {
+    transpose_f32(dst, PLANE_ROW, a.data, a.col, depth, rows);
+    return;
+  }
+  for (size_t r = 0; r < rows; r++) {
+    if (a.col == 1) memcpy(dst + r * PLANE_ROW, a.data + r * a.row, depth * sizeof *dst);
+    else copy_f32(dst + r * PLANE_ROW, 1, a.data + r * a.row, a.col, depth);
+  }
+}
+
 // Rows of A against columns [j0, j1) of B, whose planes are there; K from k0 to k0 + depth.
 static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix a, const plane_right *b,
                            const plane_kind *kinds, size_t j0, size_t j1, size_t n, size_t m, size_t k0, size_t depth,
@@ -182,9 +195,9 @@ static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix
     size_t height = m - i < PLANE_HEIGHT ? m - i : PLANE_HEIGHT;
     orion_matrix rows = {a.data + i * a.row, a.row, a.col}, part = rows;
     part.data += k0 * a.col;
-    matmul_pack_rows(s->rows, part, height, depth);
+    plane_rows(s->rows, part, height, depth);
     for (size_t r = 0; depth % 32 && r < height; r++) {
-      memset(s->rows + r * PACKED_ROW + depth, 0, (steps * 32 - depth) * sizeof *s->rows);
+      memset(s->rows + r * PLANE_ROW + depth, 0, (steps * 32 - depth) * sizeof *s->rows);
     }
     plane_kind kind = split_rows(s->a, s->rows, height, steps, fast);
     for (size_t j = j0, width; j < j1; j += width) {

@@ -111,8 +111,8 @@ typedef struct orion_attention {
 
 // ---- Plain matrix product of run-time operands: C [M,N] = A [M,K] * B [K,N] ----
 // Element (i, j) of an operand is at i * row + j * col, so a transposed operand is the same call with swapped strides.
-enum { ORION_MATMUL_SCRATCH = 720896 };  // bytes, 64-byte alignment is faster but not needed
-enum { ORION_MATMUL_MANY_SCRATCH = 1184000 };
+enum { ORION_MATMUL_SCRATCH = 1056768 };  // bytes, 64-byte alignment is faster but not needed
+enum { ORION_MATMUL_MANY_SCRATCH = 1504256 };
 
 typedef struct orion_matrix {
   const float *data;

@@ -30,6 +30,21 @@ INLINE void transpose_8(float *dst, size_t dst_stride, const float *src, size_t 
   }
 }
 
+// Of 4 rows by 8 columns: the halves of a register are columns 4 apart.
+INLINE void transpose_4(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  __m256 a = _mm256_loadu_ps(src), b = _mm256_loadu_ps(src + src_stride);
+  __m256 c = _mm256_loadu_ps(src + 2 * src_stride), d = _mm256_loadu_ps(src + 3 * src_stride);
+  __m256 ab = _mm256_unpacklo_ps(a, b), cd = _mm256_unpacklo_ps(c, d);
+  __m256 ef = _mm256_unpackhi_ps(a, b), gh = _mm256_unpackhi_ps(c, d);
+  __m256 y[] = {_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee), _mm256_shuffle_ps(ef, gh, 0x44),
+                _mm256_shuffle_ps(ef, gh, 0xee)};
+#pragma GCC unroll 4
+  for (size_t i = 0; i < 4; i++) {
+    _mm_storeu_ps(dst + i * dst_stride, _mm256_castps256_ps128(y[i]));
+    _mm_storeu_ps(dst + (i + 4) * dst_stride, _mm256_extractf128_ps(y[i], 1));
+  }
+}
+
 INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   for (size_t c = 0; c < 16; c += 8) {
     transpose_8(dst + c * dst_stride, dst_stride, src + c, src_stride);

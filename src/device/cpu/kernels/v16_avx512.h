@@ -14,6 +14,18 @@
 #define TILE_WIDE_ROWS 3
 #define TILE_WIDE_HALVES 3
 
+// One register, and a piece turned over at once: see v16_avx2.h.
+typedef __m512 vec;
+enum { VEC_LANES = 16, STRIP_ROWS = 8 };
+INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
+INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void vec_store(float *p, vec x) { _mm512_storeu_ps(p, x); }
+INLINE vec vec_fma(vec x, vec y, vec z) { return _mm512_fmadd_ps(x, y, z); }
+enum { TURN_ROWS = 8, TURN_COLS = 8 };
+INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  transpose_8(dst, dst_stride, src, src_stride);
+}
+
 typedef __m512 v16;
 typedef __m512i v16i;
 typedef __mmask16 v16m;

@@ -13,6 +13,14 @@
 #define TILE_WIDE_ROWS 3
 #define TILE_WIDE_HALVES 3
 
+// One register: see v16_avx2.h.
+typedef float32x4_t vec;
+enum { VEC_LANES = 4, STRIP_ROWS = 8 };
+INLINE vec vec_set(float x) { return vdupq_n_f32(x); }
+INLINE vec vec_load(const float *p) { return vld1q_f32(p); }
+INLINE void vec_store(float *p, vec x) { vst1q_f32(p, x); }
+INLINE vec vec_fma(vec x, vec y, vec z) { return vfmaq_f32(z, x, y); }
+
 typedef struct v16 { float32x4_t a, b, c, d; } v16;
 typedef struct v16i { int32x4_t a, b, c, d; } v16i;
 typedef struct v16m { uint32x4_t a, b, c, d; } v16m;  // all ones or all zeros
@@ -147,6 +155,10 @@ INLINE void transpose_4(float *dst, size_t dst_stride, const float *src, size_t 
   vst1q_f32(dst + dst_stride, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
   vst1q_f32(dst + 2 * dst_stride, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
   vst1q_f32(dst + 3 * dst_stride, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
+}
+enum { TURN_ROWS = 4, TURN_COLS = 4 };
+INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  transpose_4(dst, dst_stride, src, src_stride);
 }
 INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   for (size_t r = 0; r < 16; r += 4) {

@@ -50,6 +50,17 @@ INLINE f4 f4_ceil(f4 x) { return (f4){ceilf(x[0]), ceilf(x[1]), ceilf(x[2]), cei
 INLINE f4 f4_trunc(f4 x) { return (f4){truncf(x[0]), truncf(x[1]), truncf(x[2]), truncf(x[3])}; }
 INLINE f4 f4_round(f4 x) { return (f4){rintf(x[0]), rintf(x[1]), rintf(x[2]), rintf(x[3])}; }
 
+typedef f4 vec;
+enum { VEC_LANES = 4, STRIP_ROWS = 4 };
+INLINE vec vec_set(float x) { return f4_set(x); }
+INLINE vec vec_load(const float *p) {
+  vec r;
+  memcpy(&r, p, sizeof r);
+  return r;
+}
+INLINE void vec_store(float *p, vec x) { memcpy(p, &x, sizeof x); }
+INLINE vec vec_fma(vec x, vec y, vec z) { return f4_fma(x, y, z); }
+
 INLINE v16 v16_set(float x) { return (v16){f4_set(x), f4_set(x), f4_set(x), f4_set(x)}; }
 INLINE v16 v16_zero(void) { return v16_set(0.0f); }
 INLINE v16 v16_load(const float *p) {
@@ -171,6 +182,12 @@ INLINE void v16_store_half(orion_half *p, v16 x) {
   for (int i = 0; i < 16; i++) p[i] = orion_float_to_half(r[i]);
 }
 
+enum { TURN_ROWS = 4, TURN_COLS = 4 };
+INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
+  for (size_t c = 0; c < TURN_COLS; c++) {
+    for (size_t r = 0; r < TURN_ROWS; r++) dst[c * dst_stride + r] = src[r * src_stride + c];
+  }
+}
 INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   for (size_t c = 0; c < 16; c++) {
     for (size_t r = 0; r < 16; r++) dst[c * dst_stride + r] = src[r * src_stride + c];

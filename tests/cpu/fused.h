@@ -1,4 +1,4 @@
-// What tests of fused steps share: a program lowered for the cpu device, and the memory of its plan.
+// What tests of fused steps share: a program lowered for the cpu device, and the size of its plan.
 #ifndef ORION_TESTS_CPU_FUSED_H
 #define ORION_TESTS_CPU_FUSED_H
 
@@ -17,8 +17,8 @@ static orion_plan *lowered(orion_program *p) {
   return plan;
 }
 
-// Bytes that the portable level's plan needs for values, with fused steps and without.
-static size_t memory_of(const orion_plan *plan, bool fuse) {
+// Of the portable level's plan, with fused steps and without: bytes that it needs for values, and its steps.
+static void plan_sizes(const orion_plan *plan, bool fuse, size_t *out_bytes, size_t *out_steps) {
   orion_kernels k;
   orion_kernels_init(&k, 0);
   orion_cpu_plan p;
@@ -26,9 +26,21 @@ static size_t memory_of(const orion_plan *plan, bool fuse) {
   orion_cpu_choices choices = {.fuse = fuse};
   const orion_function *f = plan->parts[0].program->functions[0];
   assert_ok(orion_cpu_build_plan(f, &k, orion_default_allocator(), &choices, NULL, &p, &err), &err);
-  size_t bytes = p.memory_bytes;
+  *out_bytes = p.memory_bytes;
+  *out_steps = p.n_steps;
   orion_cpu_plan_deinit(&p);
+}
+
+static inline size_t memory_of(const orion_plan *plan, bool fuse) {
+  size_t bytes, steps;
+  plan_sizes(plan, fuse, &bytes, &steps);
   return bytes;
+}
+
+static inline size_t steps_of(const orion_plan *plan, bool fuse) {
+  size_t bytes, steps;
+  plan_sizes(plan, fuse, &bytes, &steps);
+  return steps;
 }
 
 #endif

@@ -325,12 +325,13 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   b->joins = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_join *, f->n_ops + 1);
   b->attention_grads = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_attention_grad *, f->n_ops + 1);
   b->classifiers = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_classifier *, f->n_ops + 1);
+  b->norm_grads = ORION_ARENA_ARRAY(&b->scratch, const orion_cpu_norm_grad *, f->n_ops + 1);
   b->places = ORION_ARENA_ARRAY(&b->scratch, uint32_t, f->n_ops + 1);
   b->absorbed = ORION_ARENA_ARRAY(&b->scratch, bool, f->n_ops + 1);
   p->n_surfaces = f->n_params + f->n_outputs;
   p->surfaces = ORION_ARENA_ARRAY(&p->arena, uint32_t, p->n_surfaces + 1);
-  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->attention_grads || !b->classifiers || !b->places ||
-      !b->absorbed || !p->surfaces) {
+  if (!b->uses || !b->user || !b->values || !b->rms || !b->joins || !b->attention_grads || !b->classifiers || !b->norm_grads ||
+      !b->places || !b->absorbed || !p->surfaces) {
     return ORION_OOM(err, "plan");
   }
   for (size_t i = 0; i < f->n_values; i++) b->user[i] = ORION_NONE;
@@ -357,6 +358,7 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   ORION_TRY(orion_cpu_find_rms(b, err));
   ORION_TRY(orion_cpu_find_joins(b, err));
   ORION_TRY(orion_cpu_find_attention_grads(b, err));
+  ORION_TRY(orion_cpu_find_norm_grads(b, err));
   return orion_cpu_find_classifiers(b, err);
 }
 
@@ -394,6 +396,7 @@ static orion_status emit_op(orion_cpu_build *b, orion_op_id id, orion_error *err
   if (b->rms[id]) return orion_cpu_emit_rms(b, op, b->rms[id], err);
   if (b->attention_grads[id]) return orion_cpu_emit_attention_grad(b, op, b->attention_grads[id], err);
   if (b->classifiers[id]) return orion_cpu_emit_classifier(b, b->classifiers[id], err);
+  if (b->norm_grads[id]) return orion_cpu_emit_norm_grad(b, b->norm_grads[id], err);
   orion_cpu_emit_fn emit = orion_cpu_emitter(op->code);
   if (!emit) return ORION_FAIL(err, ORION_UNSUPPORTED, "the cpu device has no kernel for this operation");
   return emit(b, op, err);

@@ -40,6 +40,15 @@ typedef struct orion_cpu_attention_grad {  // of an attention spelled out (fuse_
   const orion_op *dq, *dk;
 } orion_cpu_attention_grad;
 
+typedef struct orion_cpu_norm_grad {  // of a norm over the last axis (fuse_norm_grad.c), by the first op of those that make its results
+  orion_ref x, dy, gamma;               // gamma may be ORION_NONE
+  float epsilon;
+  bool centred;                         // the norm takes the mean away
+  const orion_op *dx, *dgamma, *dbeta;  // the last two may be NULL
+  const orion_op *sum;                  // adds dx to `other`; NULL: nothing does
+  orion_ref other;
+} orion_cpu_norm_grad;
+
 enum { ORION_CPU_EARLY = 4 };
 
 typedef struct orion_cpu_classifier {  // with its loss and gradients (fuse_classifier.c), by the op that makes `log`
@@ -74,6 +83,7 @@ typedef struct orion_cpu_build {
   const orion_cpu_join **joins;  // by op: set on attentions that read cache and new tokens where they are
   const orion_cpu_attention_grad **attention_grads;  // by op
   const orion_cpu_classifier **classifiers;          // by op
+  const orion_cpu_norm_grad **norm_grads;            // by op
   uint32_t *places;              // by op: its place in the function's order
   bool *absorbed;                // by op: part of a pattern, emits nothing
   orion_cpu_mask *masks;
@@ -187,6 +197,7 @@ orion_status orion_cpu_find_rms(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_classifiers(orion_cpu_build *b, orion_error *err);
+orion_status orion_cpu_find_norm_grads(orion_cpu_build *b, orion_error *err);
 
 // ---- emitters ----
 orion_cpu_emit_fn orion_cpu_emitter(orion_opcode code);  // NULL: the device lacks the op
@@ -205,6 +216,7 @@ orion_status orion_cpu_emit_conv(orion_cpu_build *b, const orion_op *op, orion_e
 orion_status orion_cpu_emit_attention_grad(orion_cpu_build *b, const orion_op *dv, const orion_cpu_attention_grad *g,
                                            orion_error *err);
 orion_status orion_cpu_emit_classifier(orion_cpu_build *b, const orion_cpu_classifier *g, orion_error *err);
+orion_status orion_cpu_emit_norm_grad(orion_cpu_build *b, const orion_cpu_norm_grad *g, orion_error *err);
 orion_status orion_cpu_emit_matmul(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, orion_error *err);
 orion_status orion_cpu_emit_softmax(orion_cpu_build *b, const orion_op *op, orion_error *err);

@@ -49,6 +49,7 @@ static void find_level(const char *name, const char *shown, uint32_t without, ui
 }
 static void find_levels(void) {
   const uint32_t more_of_avx512 = ORION_CPU_AVX512_VNNI | ORION_CPU_AVX512_BF16;
+  const uint32_t more_of_neon = ORION_CPU_NEON_DOTPROD | ORION_CPU_NEON_I8MM | ORION_CPU_NEON_BF16;
   level_count = 0;
   fused = NULL;
   find_level("portable", "portable", 0, 0);
@@ -58,7 +59,10 @@ static void find_levels(void) {
   find_level("avx512", "avx512 with vnni", ORION_CPU_AVX512_BF16, ORION_CPU_AVX512_VNNI);
   find_level("avx512", "avx512 with bf16", 0, ORION_CPU_AVX512_BF16);
   find_level("amx", "amx", 0, 0);
-  find_level("neon", "neon", 0, 0);
+  find_level("neon", "neon", more_of_neon, 0);
+  find_level("neon", "neon with dotprod", ORION_CPU_NEON_I8MM | ORION_CPU_NEON_BF16, ORION_CPU_NEON_DOTPROD);
+  find_level("neon", "neon with i8mm", ORION_CPU_NEON_BF16, ORION_CPU_NEON_DOTPROD | ORION_CPU_NEON_I8MM);
+  find_level("neon", "neon with bf16", 0, ORION_CPU_NEON_BF16);
   if (orion_cpu_features() & (ORION_CPU_AVX2 | ORION_CPU_NEON)) {
     orion_kernels_install_portable_fused(&levels[level_count]);
     levels[level_count].level = "portable, fused";

@@ -33,6 +33,13 @@ void orion_kernels_init(orion_kernels *k, uint32_t cpu_features) {
   }
 #endif
 #ifdef __aarch64__
-  if (cpu_features & ORION_CPU_NEON) orion_kernels_install_neon(k);
+  if (cpu_features & ORION_CPU_NEON) {
+    orion_kernels_install_neon(k);
+    if (cpu_features & ORION_CPU_NEON_DOTPROD) {
+      orion_kernels_install_neon_dotprod(k);
+      if (cpu_features & ORION_CPU_NEON_I8MM) orion_kernels_install_neon_i8mm(k);
+    }
+    if (cpu_features & ORION_CPU_NEON_BF16) orion_kernels_install_neon_bf16(k);
+  }
 #endif
 }

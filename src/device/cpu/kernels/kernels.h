@@ -171,13 +171,13 @@ typedef struct orion_kernels {
   // Meant for many rows: orion_many_pays says when. A caller asks for the whole product's sizes, since bits differ from
   // those of the two above. They depend neither on other rows and columns nor on the cut here either, as long as everything
   // is finite. The products of two halves are exact, of two floats to within 2^-23 of their size, and sums are fp32; numbers
-  // below fp32's normal range count as zero. `fast` rounds both operands to bf16 first. `scratch` is
-  // ORION_MATMUL_MANY_SCRATCH bytes.
+  // below fp32's normal range count as zero. `fast` rounds both operands to bf16 first; where many_exact is not set, it is
+  // always done so. `scratch` is ORION_MATMUL_MANY_SCRATCH bytes.
   void (*linear_many)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                       const float *bias, size_t p0, size_t p1, bool fast, void *scratch);
   void (*matmul_many)(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
                       bool fast, void *scratch);
-  bool many_exact;  // faster than the two above without `fast` as well
+  bool many_exact;  // without `fast` as well
   // out = softmax(scale * q k^T + mask) v for one head. A row whose every score is -inf gives NaN. Rows of a group that
   // share keys may be given as one call (mask_stride 0), which reads the keys once.
   void (*attention)(const orion_attention *a);

@@ -165,7 +165,8 @@ typedef struct squares_right {
 
 // Columns from j on, a multiple of eight if there are panels.
 static squares_source right_source(const squares_right *b, size_t j, size_t k) {
-  if (!b->panels) return (squares_source){b->matrix.data + j * b->matrix.col + k * b->matrix.row, ORION_KERNEL_F32, b->matrix.col, b->matrix.row};
+  const orion_matrix *m = &b->matrix;
+  if (!b->panels) return (squares_source){m->data + j * m->col + k * m->row, ORION_KERNEL_F32, m->col, m->row};
   const squares_source all = {b->panels->data, b->panels->type, 1, 16};
   return source_at(&all, j % 16, j / 16 * b->panels->cols + k);
 }

@@ -12,6 +12,7 @@ enum { ATTENTION_ROWS = 64, ATTENTION_KEYS = 64, ATTENTION_DEPTH = 64, FEW_ROWS 
 
 typedef struct attention_state {
   float max[ATTENTION_ROWS], sum[ATTENTION_ROWS];
+  float largest[ATTENTION_ROWS];  // of the block under way
   _Alignas(64) float score[ATTENTION_ROWS * ATTENTION_KEYS];
   _Alignas(64) float packed[ATTENTION_DEPTH * ATTENTION_KEYS];  // keys as panels; then a ragged panel of values
 } attention_state;
@@ -79,12 +80,29 @@ static void attention_scores(attention_state *st, const orion_attention *a, cons
   }
 }
 
-// Scales the scores of a part of a block and hides what the mask hides.
-static void attention_mask(const orion_attention *a, const orion_attention_segment *g, size_t r0, size_t rows, size_t s0,
-                           size_t keys, float *score) {
+// Scales the scores of a part of a block, hides what the mask hides, and looks for the largest: of all rows before the
+// weights of any, since the largest of a row is a long chain of steps that the next row need not wait for.
+static void attention_mask(attention_state *st, const orion_attention *a, const orion_attention_segment *g, size_t r0,
+                           size_t rows, size_t s0, size_t keys, float *score) {
+  const v16 scale = v16_set(a->scale);
+  const size_t whole = keys / 16 * 16, ragged = keys - whole;
   for (size_t r = 0; r < rows; r++, score += ATTENTION_KEYS) {
-    map_mul_scalar(score, score, NULL, keys, a->scale, 0.0f);
-    if (g->mask) map_add(score, score, g->mask + (r0 + r) * g->mask_stride + s0, keys, 0.0f, 0.0f);
+    const float *mask = g->mask ? g->mask + (r0 + r) * g->mask_stride + s0 : NULL;
+    v16 largest = v16_set(st->largest[r]);
+    for (size_t i = 0; i < whole; i += 16) {
+      v16 x = v16_mul(v16_load(score + i), scale);
+      if (mask) x = v16_add(x, v16_load(mask + i));
+      v16_store(score + i, x);
+      largest = max_or_nan(x, largest);
+    }
+    float one = pick_max(largest);
+    if (ragged) {
+      map_mul_scalar(score + whole, score + whole, NULL, ragged, a->scale, 0.0f);
+      if (mask) map_add(score + whole, score + whole, mask + whole, ragged, 0.0f, 0.0f);
+      float last = reduce_max(score + whole, ragged);
+      one = one > last || one != one ? one : last;
+    }
+    st->largest[r] = one;
   }
 }
 
@@ -92,7 +110,7 @@ static void attention_mask(const orion_attention *a, const orion_attention_segme
 static void attention_weights(attention_state *st, const orion_attention *a, size_t r0, size_t rows, size_t keys) {
   for (size_t r = 0; r < rows; r++) {
     float *score = st->score + r * ATTENTION_KEYS;
-    float largest = reduce_max(score, keys), old = st->max[r];
+    float largest = st->largest[r], old = st->max[r];
     float now = old > largest || old != old ? old : largest;
     float from = now == -INFINITY ? 0.0f : now;  // all masked so far: -inf - 0 keeps the weights at 0
     st->max[r] = now;
@@ -101,10 +119,9 @@ static void attention_weights(attention_state *st, const orion_attention *a, siz
       st->sum[r] += added;
       continue;
     }
-    float lanes[16], *out = a->out + (r0 + r) * a->out_stride;
-    v16_store(lanes, v16_exp(v16_set(old - from)));
-    st->sum[r] = st->sum[r] * lanes[0] + added;
-    map_mul_scalar(out, out, NULL, a->value_size, lanes[0], 0.0f);
+    float factor = v16_first(v16_exp(v16_set(old - from))), *out = a->out + (r0 + r) * a->out_stride;
+    st->sum[r] = st->sum[r] * factor + added;
+    map_mul_scalar(out, out, NULL, a->value_size, factor, 0.0f);
   }
 }
 
@@ -157,11 +174,12 @@ static void attention_block(attention_state *st, const orion_attention *a, size_
     hidden = !count[i] || attention_hidden(&a->segment[i], r0, rows, begin[i], count[i]);
   }
   if (hidden) return;
+  for (size_t r = 0; r < rows; r++) st->largest[r] = -INFINITY;
   for (int i = 0; i < 2; i++) {
     if (!count[i]) continue;
     float *score = st->score + (i ? count[0] : 0);
     attention_scores(st, a, &a->segment[i], r0, rows, begin[i], count[i], score);
-    attention_mask(a, &a->segment[i], r0, rows, begin[i], count[i], score);
+    attention_mask(st, a, &a->segment[i], r0, rows, begin[i], count[i], score);
   }
   attention_weights(st, a, r0, rows, keys);
   for (int i = 0; i < 2; i++) {

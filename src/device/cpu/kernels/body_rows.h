@@ -69,23 +69,23 @@ static float dot(const float *a, const float *b, size_t n) {
 
 // Order does not matter to max and min, nor does repeating an element: the last vector may overlap the one before.
 #define REDUCE_PICK(name, pick, identity)                                            \
+  INLINE float pick_##name(v16 r) {                                                  \
+    r = pick(v16_across(r, 8), r);                                                   \
+    r = pick(v16_across(r, 4), r);                                                   \
+    r = pick(v16_across(r, 2), r);                                                   \
+    return v16_first(pick(v16_across(r, 1), r));                                     \
+  }                                                                                  \
   static float reduce_##name(const float *x, size_t n) {                             \
     v16 r = v16_set(identity);                                                       \
     size_t i = 0;                                                                    \
     for (; i + 16 <= n; i += 16) r = pick(v16_load(x + i), r);                       \
-    float lanes[16];                                                                 \
     if (i < n) {                                                                     \
+      float lanes[16];                                                               \
       v16_store(lanes, v16_set(identity));                                           \
       v16_store_n(lanes, v16_load_n(x + i, n - i), n - i);                           \
       r = pick(v16_load(lanes), r);                                                  \
     }                                                                                \
-    for (int half = 8; half; half /= 2) {                                            \
-      v16_store(lanes, r);                                                           \
-      v16 other = v16_load_n(lanes + half, (size_t)half);                            \
-      r = pick(other, r);                                                            \
-    }                                                                                \
-    v16_store(lanes, r);                                                             \
-    return lanes[0];                                                                 \
+    return pick_##name(r);                                                           \
   }
 REDUCE_PICK(max, max_or_nan, -INFINITY)
 REDUCE_PICK(min, min_or_nan, INFINITY)

@@ -148,6 +148,13 @@ INLINE v16i p16_sum(p16 x) {
 }
 #endif
 
+INLINE v16 v16_across(v16 x, int half) {
+  if (half == 8) return (v16){x.b, x.a};
+  if (half == 4) return (v16){_mm256_permute2f128_ps(x.a, x.a, 1), _mm256_permute2f128_ps(x.b, x.b, 1)};
+  if (half == 2) return (v16){_mm256_permute_ps(x.a, 0x4e), _mm256_permute_ps(x.b, 0x4e)};
+  return (v16){_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)};
+}
+INLINE float v16_first(v16 x) { return _mm256_cvtss_f32(x.a); }
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(x.a, x.b);
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

@@ -109,6 +109,12 @@ INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return _mm512_add_epi16(sum, _mm512
 INLINE v16i p16_sum(p16 x) { return _mm512_madd_epi16(x, _mm512_set1_epi16(1)); }
 #endif
 
+INLINE v16 v16_across(v16 x, int half) {
+  if (half == 8) return _mm512_shuffle_f32x4(x, x, 0x4e);
+  if (half == 4) return _mm512_shuffle_f32x4(x, x, 0xb1);
+  return half == 2 ? _mm512_permute_ps(x, 0x4e) : _mm512_permute_ps(x, 0xb1);
+}
+INLINE float v16_first(v16 x) { return _mm512_cvtss_f32(x); }
 INLINE float v16_sum(v16 x) {
   __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

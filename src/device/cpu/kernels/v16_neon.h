@@ -129,6 +129,13 @@ INLINE p16 p16_zero(void) { return i16_set(0); }
 INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
 INLINE v16i p16_sum(p16 x) { return x; }
 
+INLINE v16 v16_across(v16 x, int half) {
+  if (half == 8) return (v16){x.c, x.d, x.a, x.b};
+  if (half == 4) return (v16){x.b, x.a, x.d, x.c};
+  if (half == 2) return (v16){vextq_f32(x.a, x.a, 2), vextq_f32(x.b, x.b, 2), vextq_f32(x.c, x.c, 2), vextq_f32(x.d, x.d, 2)};
+  return (v16){vrev64q_f32(x.a), vrev64q_f32(x.b), vrev64q_f32(x.c), vrev64q_f32(x.d)};
+}
+INLINE float v16_first(v16 x) { return vgetq_lane_f32(x.a, 0); }
 INLINE float v16_sum(v16 x) {
   float32x4_t four = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
   float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));

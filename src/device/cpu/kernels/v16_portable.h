@@ -2,7 +2,7 @@
 //
 // Every level offers this same set of inline functions; the kernel bodies are written once over it. Meaning, where an
 // instruction set leaves room: v16_max(a, b) is a > b ? a : b lane by lane, so the second operand comes through when
-// either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1.
+// either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1; v16_across gives lane i what lane i ^ half holds, half 8, 4, 2 or 1.
 // v16_fma rounds once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only
 // the first n lanes of memory (0 < n < 16) and fill the others with zero. i16_byte_up brings byte i of each lane to the
 // top of it, with zeros beneath. i16_dot4 adds to each lane of `sum` the exact sum of four products: the lane's four bytes,
@@ -167,6 +167,13 @@ INLINE p16 p16_zero(void) { return i16_set(0); }
 INLINE p16 p16_dot4(p16 sum, v16i w, x4 x) { return i16_dot4(sum, w, x); }
 INLINE v16i p16_sum(p16 x) { return x; }
 
+INLINE f4 f4_across(f4 x, int half) { return half == 2 ? (f4){x[2], x[3], x[0], x[1]} : (f4){x[1], x[0], x[3], x[2]}; }
+INLINE v16 v16_across(v16 x, int half) {
+  if (half == 8) return (v16){x.c, x.d, x.a, x.b};
+  if (half == 4) return (v16){x.b, x.a, x.d, x.c};
+  return (v16){f4_across(x.a, half), f4_across(x.b, half), f4_across(x.c, half), f4_across(x.d, half)};
+}
+INLINE float v16_first(v16 x) { return x.a[0]; }
 INLINE float v16_sum(v16 x) {
   f4 r = (x.a + x.c) + (x.b + x.d);
   return (r[0] + r[2]) + (r[1] + r[3]);

@@ -1,13 +1,20 @@
 #include "device/cpu/products.h"
 
 enum {
-  SHARES = 2,                        // pieces for each thread, at most
-  LEAST_ROWS = 48, LEAST_COLS = 32,  // of a piece
-  PACKING = 20,                      // multiply-adds in the time of packing one element
-  LATE = 20,                         // the last thread is late by this part of a piece, a twentieth
+  SHARES = 2,                      // pieces for each thread, at most
+  LEAST = 48,                      // rows and columns of a piece
+  ROWS_UNIT = 8, COLS_UNIT = 24,   // what kernels multiply at once, or a whole number of times
+  PACKING = 12,                    // multiply-adds in the time of packing one element
+  LATE = 20,                       // the last thread is late by this part of a piece, a twentieth
 };
 
 static size_t blocks(size_t n, size_t block) { return (n + block - 1) / block; }
+
+// Of n rows or columns in so many parts: whole units.
+static size_t part_of(size_t n, size_t parts, size_t unit) {
+  size_t part = blocks(blocks(n, parts), unit) * unit;
+  return part < LEAST ? LEAST : part;
+}
 
 // More pieces pack more, as each packs what it reads of A and B; fewer wait longer for the last: of all ways to have one
 // piece or a few for each thread, the one that costs least.
@@ -19,8 +26,7 @@ orion_cpu_cut orion_cpu_product_cut(const orion_cpu_exec *x, size_t batches, siz
   for (size_t shares = 1; shares <= SHARES; shares++) {
     const size_t want = blocks(threads * shares, batches);
     for (size_t parts = 1; parts <= want; parts++) {
-      size_t rows = blocks(blocks(m, parts), LEAST_ROWS) * LEAST_ROWS;
-      size_t cols = blocks(blocks(n, blocks(want, parts)), LEAST_COLS) * LEAST_COLS;
+      size_t rows = part_of(m, parts, ROWS_UNIT), cols = part_of(n, blocks(want, parts), COLS_UNIT);
       if (rows > most_rows) rows = most_rows;
       if (cols > most_cols) cols = most_cols;
       const size_t row_blocks = blocks(m, rows), col_blocks = blocks(n, cols);

@@ -616,6 +616,22 @@ static array packed(const orion_kernels *level, orion_kernel_type type, const ar
   return p;
 }
 
+// Rows packed into strips, in pieces of rows and panels: y to the bit, and no byte beside it.
+static void same_by_strips(const orion_kernels *level, const array *x, size_t xs, size_t T, const orion_panels *w, const float *bias,
+                           const array *y, size_t ys) {
+  array strips = array_make(orion_strips_size(T, w->cols) * 4), scratch = array_make(ORION_STRIPS_SCRATCH), got = array_make(y->size);
+  size_t count = orion_panel_count(w->rows), cuts[] = {0, T / 2 / ORION_STRIPS_UNIT * ORION_STRIPS_UNIT, T}, middle = count / 2;
+  for (int i = 1; i >= 0; i--) level->pack_rows(floats(&strips), floats(x), xs, T, w, cuts[i], cuts[i + 1]);
+  for (int i = 0; i < 4; i++) {
+    size_t t0 = cuts[i / 2], t1 = cuts[i / 2 + 1], p0 = i % 2 ? middle : 0, p1 = i % 2 ? count : middle;
+    level->linear_strips(floats(&got) + t0 * ys, ys, floats(&strips), T, t0, t1, w, bias, p0, p1, scratch.data);
+  }
+  CHECK(memcmp(got.data, y->data, y->size) == 0, "strips of T %zu N %zu K %zu type %d group %zu: other bits", T, w->rows, w->cols, w->type,
+        w->group);
+  array *all[] = {&strips, &scratch, &got};
+  for (size_t i = 0; i < 3; i++) array_free(level, all[i]);
+}
+
 static void linear_one(const orion_kernels *level, orion_kernel_type type, size_t T, size_t N, size_t K) {
   size_t xs = K + 3, ys = N + 5;
   array x = random_floats((T - 1) * xs + K, -1.0f, 1.0f), values = random_floats(N * K, -1.0f, 1.0f), bias = random_floats(N, -1.0f, 1.0f);
@@ -641,6 +657,7 @@ static void linear_one(const orion_kernels *level, orion_kernel_type type, size_
     }
     if (t + 1 < T) CHECK(*(y.data + (t * ys + N) * 4) == 0xEE, "linear writes between rows");
   }
+  same_by_strips(level, &x, xs, T, &panels, b, &y, ys);
   level->linear(floats(&one), N, floats(&x) + (T - 1) * xs, xs, 1, &panels, b, 0, count);
   CHECK(memcmp(one.data, floats(&y) + (T - 1) * ys, N * 4) == 0, "linear T %zu N %zu K %zu: a row depends on the others", T, N, K);
   if (same_bits_promised(level)) {
@@ -701,6 +718,7 @@ static void quantised_one(const orion_kernels *level, orion_kernel_type type, si
     CHECK(memcmp(one.data, floats(&y) + t * ys, N * 4) == 0, "quantised T %zu N %zu K %zu: row %zu depends on the others", T, N,
           K, t);
   }
+  same_by_strips(level, &x, xs, T, &w, b, &y, ys);
   if (same_bits_promised(level)) {
     memset(want.data, 0xEE, want.size);
     fused->linear(floats(&want), ys, floats(&x), xs, T, &w, b, 0, count);

@@ -2,18 +2,19 @@
 // constant. Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and
 // stores.
 //
-// Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): pieces of ROWS
-// rows by COLS columns, whose block of x stays in the second-level cache.
+// Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): x is first packed into
+// strips (kernels.h), once for all pieces, which are as many rows as stay in the second-level cache by some panels.
 //
 // Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads.
 //
-// With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces.
+// With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces as well.
 #include "device/cpu/build.h"
 
 enum {
   FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, LEAST_PIECES = 12,
   ROWS = 128, MANY_PANELS = 8,
   MATRIX_ROWS = 256, MATRIX_PANELS = 16,
+  STRIPS_LEAST = 48, STRIPS_PANELS = 12, STRIPS_GRAIN = 4,
   ROUNDED_ROWS = 4,
 };
 
@@ -28,9 +29,10 @@ typedef struct linear_step {
   bool matrix;  // by linear_many
   bool fast;    // with that
   size_t scratch;  // bytes of a piece before its tile
-  bool rounded; // x is, into a buffer of its own, in rows of so many bytes
-  uint32_t rounded_x;
+  bool rounded; // x is, in rows of so many bytes
   size_t rounded_row;
+  bool strips;  // x is packed into those
+  uint32_t own_x;  // where it is then
   size_t y_stride;
   const orion_chain *chain;
 } linear_step;
@@ -57,8 +59,10 @@ static void product(const linear_run *r, const orion_panels *w, float *y, size_t
   const float *bias = d->bias ? orion_cpu_at(r->x, &r->s->in[1]) : NULL;
   void *scratch = orion_cpu_scratch(r->x, worker);
   if (d->rounded) {
-    const uint8_t *x = (const uint8_t *)r->x->base[d->rounded_x] + t0 * d->rounded_row;
+    const uint8_t *x = (const uint8_t *)r->x->base[d->own_x] + t0 * d->rounded_row;
     r->x->k->linear_rounded(y, y_stride, x, rows, w, bias, p0, p1, scratch);
+  } else if (d->strips) {
+    r->x->k->linear_strips(y, y_stride, r->x->base[d->own_x], d->rows, t0, t0 + rows, w, bias, p0, p1, scratch);
   } else {
     const float *x = (const float *)orion_cpu_at(r->x, &r->s->in[0]) + t0 * d->x_stride;
     if (d->matrix) {
@@ -79,8 +83,17 @@ static void round_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_step *d = r->s->data;
   const float *x = orion_cpu_at(r->x, &r->s->in[0]);
   orion_panels w = weights_of(r);
-  uint8_t *to = (uint8_t *)r->x->base[d->rounded_x] + begin * d->rounded_row;
+  uint8_t *to = (uint8_t *)r->x->base[d->own_x] + begin * d->rounded_row;
   r->x->k->round_rows(to, x + begin * d->x_stride, d->x_stride, end - begin, &w);
+}
+
+static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const linear_run *r = ctx;
+  const linear_step *d = r->s->data;
+  orion_panels w = weights_of(r);
+  size_t t1 = end * ORION_STRIPS_UNIT < d->rows ? end * ORION_STRIPS_UNIT : d->rows;
+  r->x->k->pack_rows(r->x->base[d->own_x], orion_cpu_at(r->x, &r->s->in[0]), d->x_stride, d->rows, &w, begin * ORION_STRIPS_UNIT,
+                     t1);
 }
 
 static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
@@ -111,6 +124,9 @@ static orion_status run_linear(const orion_cpu_exec *x, const orion_cpu_step *s,
   linear_run r = {x, s};
   size_t groups = (d->panels + d->grain - 1) / d->grain;
   if (d->rounded) orion_cpu_for(x, d->rows, ROUNDED_ROWS, d->rows * d->k, round_piece, &r);
+  if (d->strips) {
+    orion_cpu_for(x, (d->rows + ORION_STRIPS_UNIT - 1) / ORION_STRIPS_UNIT, STRIPS_GRAIN, d->rows * d->k, pack_piece, &r);
+  }
   orion_cpu_for(x, groups * d->row_blocks, 1, d->rows * d->n * d->k / 8, linear_piece, &r);
   return ORION_OK;
 }
@@ -147,6 +163,24 @@ static bool is_direct(const orion_chain *c, size_t n, size_t *out_stride) {
   return c->rank == 1 || c->out.strides[0] > 0;
 }
 
+// The size of parts of n, at most `most` and nearly equal, in whole units.
+static size_t even_part(size_t n, size_t most, size_t unit) {
+  size_t parts = (n + most - 1) / most, units = (n + unit - 1) / unit;
+  return (units + parts - 1) / parts * unit;
+}
+
+// Panels of a piece.
+static size_t grain_of(const linear_step *d) {
+  if (d->matrix) return MATRIX_PANELS;
+  if (d->strips) return even_part(d->panels, STRIPS_PANELS, ORION_STRIPS_PANELS);
+  if (d->rows > FEW_ROWS) return MANY_PANELS;
+  size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
+                                     : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
+  size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
+  grain = (grain < most ? grain : most) & ~(size_t)3;
+  return grain < 4 ? 4 : grain > 32 ? 32 : grain;
+}
+
 static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, orion_ref bias,
                                      const orion_cpu_panels_ref *w, orion_cpu_view x, const orion_cpu_epilogue *e,
                                      orion_error *err) {
@@ -163,21 +197,23 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->matrix = !d->block && orion_many_pays(b->k, d->rows, d->n, d->k, b->fast);
   d->fast = b->fast;
   d->rounded = b->fast && d->block > 0;
-  d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : 0;
-  d->tall = d->matrix ? MATRIX_ROWS : ROWS;
+  d->strips = !d->matrix && !d->rounded && d->rows >= STRIPS_LEAST && d->k;
+  d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : d->strips ? ORION_STRIPS_SCRATCH : 0;
+  d->tall = d->matrix ? MATRIX_ROWS : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT) : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
-  size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
-                                     : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
-  size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
-  grain = (grain < most ? grain : most) & ~(size_t)3;
-  d->grain = d->matrix ? MATRIX_PANELS : d->rows > FEW_ROWS ? MANY_PANELS : grain < 4 ? 4 : grain > 32 ? 32 : grain;
+  d->grain = grain_of(d);
+  size_t bytes = 0;
+  bool fits = true;
   if (d->rounded) {
-    size_t bytes;
     d->rounded_row = orion_rounded_row_bytes(d->k, d->block);
-    if (!orion_mul_ok(d->rows, d->rounded_row, &bytes)) return ORION_FAIL(err, ORION_LIMIT, "too many rows");
-    ORION_TRY(orion_cpu_temp(b, bytes, &d->rounded_x, err));
+    fits = orion_mul_ok(d->rows, d->rounded_row, &bytes);
+  } else if (d->strips) {
+    fits = orion_mul_ok(d->rows + ORION_STRIPS_UNIT, d->k * sizeof(float), &bytes);
+    bytes = orion_strips_size(d->rows, d->k) * sizeof(float);
   }
+  if (!fits) return ORION_FAIL(err, ORION_LIMIT, "too many rows");
+  if (bytes) ORION_TRY(orion_cpu_temp(b, bytes, &d->own_x, err));
   d->chain = e->chain;
   d->direct = is_direct(e->chain, d->n, &d->y_stride);
   orion_cpu_view ins[ORION_CHAIN_OPERANDS + 2] = {x};
@@ -192,7 +228,7 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
   orion_cpu_step step = {
       .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d,
-      .n_tmp = d->rounded, .tmp = &d->rounded_x};
+      .n_tmp = bytes > 0, .tmp = &d->own_x};
   step.scratch = d->scratch;
   if (!d->direct) step.scratch += d->tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
   return orion_cpu_add_step(b, &step, err);

@@ -8,6 +8,7 @@ static void install_all(orion_kernels *k) {
   install_rows(k);
   install_convert(k);
   install_quantised(k);
+  install_strips(k);
   install_rounded(k);
   install_matmul(k);
   install_attention(k);

@@ -19,8 +19,8 @@ _Static_assert((MATMUL_ROWS + MATMUL_COLS) * BLOCK_K * sizeof(float) <= ORION_MA
 static panel_source matmul_source(orion_matrix b, size_t depth) {
   const char *data = (const char *)b.data;
   const size_t lines = (PANEL_COLS * sizeof(float) + 63) / 64;
-  if (b.row == 1) return (panel_source){data, PANEL_COLS, b.col * sizeof(float), 64, (depth + 15) / 16 * PANEL_COLS};
-  return (panel_source){data, lines, 64, b.row * sizeof(float), depth * lines};
+  if (b.row == 1) return (panel_source){data, PANEL_COLS, b.col * sizeof(float), 64, (depth + 15) / 16 * PANEL_COLS, 0};
+  return (panel_source){data, lines, 64, b.row * sizeof(float), depth * lines, 0};
 }
 
 static orion_matrix matmul_part(orion_matrix m, size_t row, size_t col) {
@@ -49,9 +49,10 @@ static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix 
             pack_block(PANEL_COLS, panel, from.data, from.col, from.row, cols, depth);
             if (more) next = matmul_source(matmul_part(from, 0, PANEL_COLS), depth);
           } else if (more) {
-            next = (panel_source){(const char *)(panel + PANEL_COLS * depth), 1, 0, 64, PANEL_COLS * depth * sizeof(float) / 64};
+            next = (panel_source){(const char *)(panel + PANEL_COLS * depth), 1, 0, 64, PANEL_COLS * depth * sizeof(float) / 64, 0};
           }
-          strips_by_panel(c + i * c_stride + j0 + j, c_stride, strips, panel, height, cols, depth, add || k0 > 0, &next);
+          strip_in in = {.strip = strips, .panel = panel, .group = depth, .groups = 1, .resume = add || k0 > 0};
+          strips_by_panel(c + i * c_stride + j0 + j, c_stride, in, height, cols, &next, 1);
         }
       }
     }

@@ -72,12 +72,18 @@ static void pack_strips(float *dst, const float *src, size_t row, size_t col, si
 
 // ---- tiles ----
 
-static void strip_tile(float *c, size_t c_stride, const float *strip, const float *panel, size_t depth, bool resume) {
-  vec sum[STRIP_ROWS * TILE_VECS];
-#pragma GCC unroll 32
-  for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
-    sum[i] = resume ? vec_load(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES) : vec_set(0.0f);
-  }
+// What a tile multiplies, and what becomes of the sums. Columns have scales where B holds integers: of a group of its depth
+// each, or of all of it, where sums are scaled only in the end.
+typedef struct strip_in {
+  const float *strip, *panel;
+  size_t group, groups;  // depth is their product
+  const float *scale;    // PANEL_COLS for each group; NULL for none
+  const float *bias;     // PANEL_COLS, added in the end; NULL for none
+  bool resume;           // start from what C holds
+  bool totals;           // which is the sum of groups before
+} strip_in;
+
+INLINE void strip_sums(vec *sum, const float *strip, const float *panel, size_t depth) {
 #pragma GCC unroll 8
   for (size_t k = 0; k < depth; k++) {
     vec b[TILE_VECS];
@@ -90,50 +96,87 @@ static void strip_tile(float *c, size_t c_stride, const float *strip, const floa
       for (size_t v = 0; v < TILE_VECS; v++) sum[r * TILE_VECS + v] = vec_fma(a, b[v], sum[r * TILE_VECS + v]);
     }
   }
+}
+
+// One chain, from zero or from what C holds.
+static void strip_chain(float *c, size_t c_stride, const strip_in *in) {
+  vec sum[STRIP_ROWS * TILE_VECS];
 #pragma GCC unroll 32
   for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
-    vec_store(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES, sum[i]);
+    sum[i] = in->resume ? vec_load(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES) : vec_set(0.0f);
   }
+  strip_sums(sum, in->strip, in->panel, in->group);
+#pragma GCC unroll 32
+  for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
+    const size_t j = i % TILE_VECS * VEC_LANES;
+    if (in->scale) sum[i] = vec_fma(sum[i], vec_load(in->scale + j), vec_set(0.0f));
+    if (in->bias) sum[i] = vec_add(sum[i], vec_load(in->bias + j));
+    vec_store(c + i / TILE_VECS * c_stride + j, sum[i]);
+  }
+}
+
+// A chain for each group; C holds the sum of these, each times its scale.
+static void strip_groups(float *c, size_t c_stride, const strip_in *in) {
+  for (size_t g = 0; g < in->groups; g++) {
+    const float *scale = in->scale + g * PANEL_COLS, *bias = g + 1 == in->groups ? in->bias : NULL;
+    const bool resume = in->resume || g > 0;
+    vec sum[STRIP_ROWS * TILE_VECS];
+#pragma GCC unroll 32
+    for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) sum[i] = vec_set(0.0f);
+    strip_sums(sum, in->strip + g * in->group * STRIP_ROWS, in->panel + g * in->group * PANEL_COLS, in->group);
+#pragma GCC unroll 32
+    for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
+      const size_t j = i % TILE_VECS * VEC_LANES;
+      float *at = c + i / TILE_VECS * c_stride + j;
+      vec total = vec_fma(sum[i], vec_load(scale + j), resume ? vec_load(at) : vec_set(0.0f));
+      if (bias) total = vec_add(total, vec_load(bias + j));
+      vec_store(at, total);
+    }
+  }
+}
+
+INLINE void strip_tile(float *c, size_t c_stride, const strip_in *in) {
+  (in->totals ? strip_groups : strip_chain)(c, c_stride, in);
 }
 
 // The same where C ends before the tile does.
-static void strip_edge(float *c, size_t c_stride, const float *strip, const float *panel, size_t depth, bool resume, size_t rows,
-                       size_t cols) {
+static void strip_edge(float *c, size_t c_stride, const strip_in *in, size_t rows, size_t cols) {
   _Alignas(64) float all[STRIP_ROWS * PANEL_COLS] = {0};
-  for (size_t r = 0; resume && r < rows; r++) memcpy(all + r * PANEL_COLS, c + r * c_stride, cols * sizeof *c);
-  strip_tile(all, PANEL_COLS, strip, panel, depth, resume);
+  for (size_t r = 0; in->resume && r < rows; r++) memcpy(all + r * PANEL_COLS, c + r * c_stride, cols * sizeof *c);
+  strip_tile(all, PANEL_COLS, in);
   for (size_t r = 0; r < rows; r++) memcpy(c + r * c_stride, all + r * PANEL_COLS, cols * sizeof *c);
 }
 
-// What the next panel will be made of, to be asked for while one meets the strips: in pieces that lie side by side, `side`
-// of them `inner` elements apart, and so again `outer` apart.
+// What the next panels will be made of, to be asked for while others meet the strips, a share with every tile: in pieces that
+// lie side by side, `side` of them `inner` bytes apart, and so again `outer` apart.
 typedef struct panel_source {
   const char *data;
-  size_t side, inner, outer, pieces;  // bytes
+  size_t side, inner, outer, pieces;
+  size_t asked;  // pieces
 } panel_source;
 
-INLINE void panel_ask(const panel_source *s, size_t from, size_t to) {
-  if (to > s->pieces) to = s->pieces;
-  for (size_t i = from; i < to; i++) {
+INLINE void panel_ask(panel_source *s, size_t share) {
+  const size_t left = s->pieces - s->asked, to = s->asked + (left < share ? left : share);
+  for (size_t i = s->asked; i < to; i++) {
     size_t o = s->side == 1 ? i : i / s->side;
     __builtin_prefetch(s->data + o * s->outer + (i - o * s->side) * s->inner, 0, 2);
   }
+  s->asked = to;
 }
 
-// All strips of `rows` rows against one panel.
-static void strips_by_panel(float *c, size_t c_stride, const float *strips, const float *panel, size_t rows, size_t cols,
-                            size_t depth, bool resume, const panel_source *next) {
-  const size_t count = (rows + STRIP_ROWS - 1) / STRIP_ROWS, share = (next->pieces + count - 1) / count;
-  for (size_t r = 0, s = 0; r < rows; r += STRIP_ROWS, s++) {
+// All strips of `rows` rows, in.strip being the first, against one panel, which is one of `panels` that ask for the next.
+static void strips_by_panel(float *c, size_t c_stride, strip_in in, size_t rows, size_t cols, panel_source *next, size_t panels) {
+  const size_t tiles = (rows + STRIP_ROWS - 1) / STRIP_ROWS * panels, share = (next->pieces + tiles - 1) / tiles;
+  for (size_t r = 0; r < rows; r += STRIP_ROWS) {
     const size_t left = rows - r;
     for (size_t i = STRIP_ROWS; i < left && i < 2 * STRIP_ROWS; i++) {  // sums of the next strip
       __builtin_prefetch(c + (r + i) * c_stride, 1);
       __builtin_prefetch(c + (r + i) * c_stride + cols - 1, 1);
     }
-    panel_ask(next, s * share, (s + 1) * share);
-    const float *strip = strips + r * depth;
-    if (left >= STRIP_ROWS && cols == PANEL_COLS) strip_tile(c + r * c_stride, c_stride, strip, panel, depth, resume);
-    else strip_edge(c + r * c_stride, c_stride, strip, panel, depth, resume, left < STRIP_ROWS ? left : STRIP_ROWS, cols);
+    panel_ask(next, share);
+    if (left >= STRIP_ROWS && cols == PANEL_COLS) strip_tile(c + r * c_stride, c_stride, &in);
+    else strip_edge(c + r * c_stride, c_stride, &in, left < STRIP_ROWS ? left : STRIP_ROWS, cols);
+    in.strip += in.group * in.groups * STRIP_ROWS;
   }
 }
 

@@ -70,6 +70,16 @@ static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) 
 void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0,
                                  size_t r1);
 
+// ---- Activations packed for products of many rows ----
+// Of a piece that begins at a multiple of ORION_STRIPS_UNIT rows, and has at most ORION_STRIPS_ROWS, to stay in the second
+// cache. Columns are multiplied three panels at a time.
+enum { ORION_STRIPS_UNIT = 8, ORION_STRIPS_ROWS = 256, ORION_STRIPS_PANELS = 3 };
+enum { ORION_STRIPS_SCRATCH = 98560 };  // bytes, 64-byte alignment is faster but not needed
+// Floats that `rows` rows take; the caller has checked that it does not overflow.
+static inline size_t orion_strips_size(size_t rows, size_t cols) {
+  return (rows + ORION_STRIPS_UNIT - 1) / ORION_STRIPS_UNIT * ORION_STRIPS_UNIT * cols;
+}
+
 // ---- Activations rounded to integers, for products with quantised weights ----
 // x[t, k] = q * scale with q in -127..127, one scale for each block: a group of the weights is cut into blocks of 32
 // elements, its last one may be shorter. Where the processor multiplies bytes, sums over a block are exact in integers.
@@ -154,6 +164,11 @@ typedef struct orion_kernels {
   // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
+  // The same, to the bit, for pieces of many rows: [t0, t1) of rows that pack_rows has packed, all of them, for a w of that
+  // type, cols and group; pack_rows may be called for pieces too. y is row t0. `scratch` is ORION_STRIPS_SCRATCH bytes.
+  void (*linear_strips)(float *y, size_t y_stride, const float *strips, size_t rows, size_t t0, size_t t1,
+                        const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch);
+  void (*pack_rows)(float *dst, const float *x, size_t x_stride, size_t rows, const orion_panels *w, size_t t0, size_t t1);
   // The same over rounded rows, which lie one behind another at `x`: for each block the exact sum of integers, times its
   // scale; the sum of these over a group, times the weights' scale; the sum of that over the groups, in order. Every
   // product and sum of floats is rounded by itself, so all levels give the same bits, portable ones included.

@@ -10,6 +10,7 @@
 #include "device/cpu/kernels/body_quantised.h"
 #include "device/cpu/kernels/body_rounded.h"
 #include "device/cpu/kernels/body_strips.h"
+#include "device/cpu/kernels/body_linear_strips.h"
 #include "device/cpu/kernels/body_matmul.h"
 #include "device/cpu/kernels/body_planes.h"
 #include "device/cpu/kernels/body_tiles.h"

@@ -9,6 +9,7 @@
 #include "device/cpu/kernels/body_quantised.h"
 #include "device/cpu/kernels/body_rounded.h"
 #include "device/cpu/kernels/body_strips.h"
+#include "device/cpu/kernels/body_linear_strips.h"
 #include "device/cpu/kernels/body_matmul.h"
 #include "device/cpu/kernels/body_attention.h"
 #include "device/cpu/kernels/body_ceiling.h"

@@ -20,6 +20,7 @@ enum { VEC_LANES = 8, STRIP_ROWS = 4 };
 INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
 INLINE vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
 INLINE void vec_store(float *p, vec x) { _mm256_storeu_ps(p, x); }
+INLINE vec vec_add(vec x, vec y) { return _mm256_add_ps(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return _mm256_fmadd_ps(x, y, z); }
 enum { TURN_ROWS = 4, TURN_COLS = 8 };
 INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
@@ -27,6 +28,7 @@ INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t s
 }
 
 typedef struct v16 { __m256 a, b; } v16;
+#define V16_VECS(x) {(x).a, (x).b}
 typedef struct v16i { __m256i a, b; } v16i;
 typedef v16 v16m;  // all ones or all zeros
 

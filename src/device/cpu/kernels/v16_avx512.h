@@ -20,6 +20,7 @@ enum { VEC_LANES = 16, STRIP_ROWS = 8 };
 INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
 INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
 INLINE void vec_store(float *p, vec x) { _mm512_storeu_ps(p, x); }
+INLINE vec vec_add(vec x, vec y) { return _mm512_add_ps(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return _mm512_fmadd_ps(x, y, z); }
 enum { TURN_ROWS = 8, TURN_COLS = 8 };
 INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
@@ -27,6 +28,7 @@ INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t s
 }
 
 typedef __m512 v16;
+#define V16_VECS(x) {x}
 typedef __m512i v16i;
 typedef __mmask16 v16m;
 

@@ -19,9 +19,11 @@ enum { VEC_LANES = 4, STRIP_ROWS = 8 };
 INLINE vec vec_set(float x) { return vdupq_n_f32(x); }
 INLINE vec vec_load(const float *p) { return vld1q_f32(p); }
 INLINE void vec_store(float *p, vec x) { vst1q_f32(p, x); }
+INLINE vec vec_add(vec x, vec y) { return vaddq_f32(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return vfmaq_f32(z, x, y); }
 
 typedef struct v16 { float32x4_t a, b, c, d; } v16;
+#define V16_VECS(x) {(x).a, (x).b, (x).c, (x).d}
 typedef struct v16i { int32x4_t a, b, c, d; } v16i;
 typedef struct v16m { uint32x4_t a, b, c, d; } v16m;  // all ones or all zeros
 

@@ -26,6 +26,7 @@
 typedef float f4 __attribute__((vector_size(16)));
 typedef int32_t i4 __attribute__((vector_size(16)));
 typedef struct v16 { f4 a, b, c, d; } v16;
+#define V16_VECS(x) {(x).a, (x).b, (x).c, (x).d}  // as registers
 typedef struct v16i { i4 a, b, c, d; } v16i;
 typedef v16i v16m;  // all ones or all zeros
 
@@ -59,6 +60,7 @@ INLINE vec vec_load(const float *p) {
   return r;
 }
 INLINE void vec_store(float *p, vec x) { memcpy(p, &x, sizeof x); }
+INLINE vec vec_add(vec x, vec y) { return x + y; }
 INLINE vec vec_fma(vec x, vec y, vec z) { return f4_fma(x, y, z); }
 
 INLINE v16 v16_set(float x) { return (v16){f4_set(x), f4_set(x), f4_set(x), f4_set(x)}; }

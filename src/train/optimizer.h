@@ -6,7 +6,8 @@
 //
 // Work is cut into blocks of fixed size. Each element is computed alike wherever it is (no contraction, no reassociation)
 // and the norm adds block sums, made in a fixed order in double, one after another: the same bits for any number of
-// threads and any vector width. One pass over memory for the norm and one for the update; nothing is allocated in a step.
+// threads and any vector width. One pass over memory for the norm and one for the update, at the speed of memory; nothing is
+// allocated in a step.
 #ifndef ORION_TRAIN_OPTIMIZER_H
 #define ORION_TRAIN_OPTIMIZER_H
 

@@ -21,7 +21,7 @@ typedef struct orion_cpu_value {
   orion_cpu_view view;
   bool lazy;               // PENDING: a constant seen differently (a cast, a reshape, integers with scales)
   bool summed;             // PENDING: a product that waits for the addition to a parameter
-  uint8_t leaves, instrs;  // PENDING elementwise: size of the chain so far
+  uint8_t instrs;          // PENDING elementwise: of the chain so far
   uint32_t io;             // plus 1: the output surface that it is written to, 0 = none
 } orion_cpu_value;
 
@@ -185,6 +185,11 @@ orion_value_id orion_cpu_scatter_source(const orion_cpu_build *b, const orion_op
 orion_status orion_cpu_force(orion_cpu_build *b, orion_value_id v, const orion_cpu_view *dest, orion_error *err);
 // May the value wait for its only user?
 bool orion_cpu_may_wait(const orion_cpu_build *b, const orion_op *op);
+// Has it several, which all end in one chain (fuse_meet.c)?
+bool orion_cpu_users_meet(const orion_cpu_build *b, const orion_op *op);
+// Whether the chain that ends in `op`, with all that waits below, is within the limits of chain.h; how many instructions it has.
+bool orion_cpu_chain_fits(const orion_cpu_build *b, const orion_op *op, uint8_t *out_instrs);
+bool orion_cpu_same_dims(const orion_type *a, const orion_type *b);
 // For what looks for patterns: the other operand of op(v, other), ORION_NONE where there is none; and whether a reduction goes
 // over the last axis alone and keeps it.
 orion_ref orion_cpu_other_factor(const orion_op *op, orion_ref v);

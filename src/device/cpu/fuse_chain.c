@@ -1,13 +1,12 @@
-// Building elementwise chains. An elementwise op whose result has one user waits; the op that is finally emitted pulls
-// in the waiting ops below it that have its shape, and so becomes the root of a tree computed tile by tile. One waiting
-// matrix product may be pulled in too: the chain then runs on its finished tiles.
+// Building elementwise chains. An elementwise op whose result has one user waits, as one does whose users meet again
+// (fuse_meet.c); the op that is finally emitted pulls in the waiting ops below it that have its shape, and so becomes the
+// root of all that is computed tile by tile. One waiting matrix product may be pulled in too: the chain then runs on its
+// finished tiles.
 //
 // Within a chain, values stay floats: results that MIL calls fp16 are rounded only when stored, or where the program
 // says so by a cast.
 #include "device/cpu/build.h"
 #include "device/cpu/elementwise.h"
-
-enum { MAX_LEAVES = ORION_CHAIN_OPERANDS - 2, MAX_INSTRS = ORION_CHAIN_INSTRS - 6 };
 
 typedef struct chain_build {
   orion_cpu_build *b;
@@ -16,15 +15,13 @@ typedef struct chain_build {
   orion_cpu_view ins[ORION_CHAIN_OPERANDS];
   uint32_t busy;        // temporaries in use
   orion_op_id product;  // pulled in, or ORION_NONE
+  struct {
+    orion_value_id value;
+    uint8_t reg;
+    uint32_t left;      // uses to come
+  } shared[ORION_CHAIN_INSTRS];  // values of several users
+  int n_shared;
 } chain_build;
-
-static bool same_shape(const orion_type *a, const orion_type *b) {
-  if (a->rank != b->rank) return false;
-  for (int i = 0; i < a->rank; i++) {
-    if (a->dims[i] != b->dims[i]) return false;
-  }
-  return true;
-}
 
 // Spreads a view over the chain's dimensions; false if it does not broadcast to them.
 static bool spread(const orion_chain *c, const orion_cpu_view *v, orion_chain_operand *out) {
@@ -61,7 +58,11 @@ static orion_status add_operand(chain_build *cb, const orion_cpu_view *v, uint8_
 static bool is_temp(uint8_t reg) { return reg >= ORION_CHAIN_OPERANDS; }
 
 static void release_reg(chain_build *cb, uint8_t reg) {
-  if (is_temp(reg)) cb->busy &= ~(1u << (reg - ORION_CHAIN_OPERANDS));
+  if (!is_temp(reg)) return;
+  for (int i = 0; i < cb->n_shared; i++) {
+    if (cb->shared[i].reg == reg && cb->shared[i].left > 0 && --cb->shared[i].left > 0) return;
+  }
+  cb->busy &= ~(1u << (reg - ORION_CHAIN_OPERANDS));
 }
 
 static orion_status take_temp(chain_build *cb, uint8_t *out, orion_error *err) {
@@ -89,15 +90,31 @@ static orion_status add_instr(chain_build *cb, orion_chain_instr in, int n_read,
 
 static orion_status gen_op(chain_build *cb, const orion_op *op, uint8_t *out, orion_error *err);
 
+// A waiting value, made when it is met for the first time.
+static orion_status gen_value(chain_build *cb, orion_value_id value, const orion_op *def, uint8_t *out, orion_error *err) {
+  for (int i = 0; i < cb->n_shared; i++) {
+    if (cb->shared[i].value != value) continue;
+    *out = cb->shared[i].reg;
+    return ORION_OK;
+  }
+  ORION_TRY(gen_op(cb, def, out, err));
+  if (cb->b->uses[value] < 2) return ORION_OK;
+  int at = cb->n_shared++;
+  cb->shared[at].value = value;
+  cb->shared[at].reg = *out;
+  cb->shared[at].left = cb->b->uses[value];
+  return ORION_OK;
+}
+
 // The register that holds a ref's elements: of a waiting op below, or of an operand in memory.
 static orion_status gen_ref(chain_build *cb, orion_ref ref, uint8_t *out, orion_error *err) {
   orion_cpu_build *b = cb->b;
   if (!orion_ref_is_literal(ref)) {
     orion_cpu_value *v = &b->values[ref];
     const orion_value *value = &b->f->values[ref];
-    if (v->state == ORION_CPU_PENDING && !v->lazy && same_shape(value->type, cb->shape)) {
+    if (v->state == ORION_CPU_PENDING && !v->lazy && orion_cpu_same_dims(value->type, cb->shape)) {
       const orion_op *def = &b->f->ops[value->def];
-      if (orion_cpu_chainable(b, def)) return gen_op(cb, def, out, err);
+      if (orion_cpu_chainable(b, def)) return gen_value(cb, ref, def, out, err);
       if (orion_cpu_is_product(def->code) && cb->product == ORION_NONE && cb->c->n_operands < ORION_CHAIN_OPERANDS) {
         cb->product = value->def;
         cb->c->injected = cb->c->n_operands;
@@ -221,28 +238,22 @@ bool orion_cpu_may_wait(const orion_cpu_build *b, const orion_op *op) {
   return b->fuse && op->n_results == 1 && b->uses[op->results[0]] == 1 && b->user[op->results[0]] != ORION_NONE;
 }
 
-// The size that the chain under `op` would have; what is too much for one chain is emitted now.
+// What is too much for one chain is emitted now, largest part first.
 static orion_status limit_size(orion_cpu_build *b, const orion_op *op, const orion_cpu_elementwise *e,
                                orion_error *err) {
-  for (;;) {
-    unsigned leaves = 0, instrs = (unsigned)e->n, largest = 0;
+  while (!orion_cpu_chain_fits(b, op, &b->values[op->results[0]].instrs)) {
+    unsigned largest = 0;
     orion_value_id biggest = ORION_NONE;
     for (int i = 0; i < e->n_refs; i++) {
       const orion_cpu_value *v = orion_ref_is_literal(e->refs[i]) ? NULL : &b->values[e->refs[i]];
-      bool waits = v && v->state == ORION_CPU_PENDING && !v->lazy && v->instrs > 0;
-      leaves += waits ? v->leaves : 1;
-      instrs += waits ? v->instrs : 0;
-      if (waits && v->instrs > largest) {
-        largest = v->instrs;
-        biggest = e->refs[i];
-      }
+      if (!v || v->state != ORION_CPU_PENDING || v->lazy || v->instrs <= largest) continue;
+      largest = v->instrs;
+      biggest = e->refs[i];
     }
-    orion_cpu_value *own = &b->values[op->results[0]];
-    own->leaves = (uint8_t)leaves;
-    own->instrs = (uint8_t)instrs;
-    if ((leaves <= MAX_LEAVES && instrs <= MAX_INSTRS) || biggest == ORION_NONE) return ORION_OK;
+    if (biggest == ORION_NONE) return ORION_OK;
     ORION_TRY(orion_cpu_force(b, biggest, NULL, err));
   }
+  return ORION_OK;
 }
 
 // Reading halves where floats are wanted costs nothing: the conversion happens on the way into a tile.
@@ -268,7 +279,7 @@ orion_status orion_cpu_emit_elementwise(orion_cpu_build *b, const orion_op *op, 
     return ORION_OK;
   }
   ORION_TRY(limit_size(b, op, &e, err));
-  if (orion_cpu_may_wait(b, op)) {
+  if (orion_cpu_may_wait(b, op) || orion_cpu_users_meet(b, op)) {
     b->values[op->results[0]].state = ORION_CPU_PENDING;
     return ORION_OK;
   }

@@ -109,14 +109,6 @@ static bool find_users_of_hat(match *m, orion_value_id hat, const orion_op *down
   return true;
 }
 
-static bool same_dims(const orion_type *a, const orion_type *b) {
-  if (a->rank != b->rank) return false;
-  for (int i = 0; i < a->rank; i++) {
-    if (a->dims[i] != b->dims[i]) return false;
-  }
-  return true;
-}
-
 // dy and gamma, out of g; or g is dy, where gamma is ones that the program does without.
 static bool find_factors(match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
   const orion_cpu_build *b = m->b;
@@ -124,7 +116,9 @@ static bool find_factors(match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
   const int before = m->n;
   const orion_op *mul = g->dy == scaled ? NULL : take(m, scaled, ORION_OP_mul, g->centred ? 3 : 2);
   g->gamma = ORION_NONE;
-  if (mul && g->dy == ORION_NONE) g->dy = orion_op_ref(mul, same_dims(orion_ref_type(b->f, orion_op_ref(mul, "x")), x) ? "x" : "y");
+  if (mul && g->dy == ORION_NONE) {
+    g->dy = orion_op_ref(mul, orion_cpu_same_dims(orion_ref_type(b->f, orion_op_ref(mul, "x")), x) ? "x" : "y");
+  }
   orion_ref other = mul ? orion_cpu_other_factor(mul, g->dy) : ORION_NONE;
   const orion_type *gamma = orion_ref_type(b->f, other);
   size_t n;
@@ -138,7 +132,7 @@ static bool find_factors(match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
     m->n = before;
     g->dy = scaled;
   }
-  return rank_of(b, g->dy) && same_dims(orion_ref_type(b->f, g->dy), x);
+  return rank_of(b, g->dy) && orion_cpu_same_dims(orion_ref_type(b->f, g->dy), x);
 }
 
 // The sum over the rows of dy itself, of those that nothing else has taken.
@@ -165,7 +159,7 @@ static void find_sum(match *m, const orion_op *place, orion_cpu_norm_grad *g) {
     }
     orion_ref other = op->code == ORION_OP_add ? orion_cpu_other_factor(op, v) : ORION_NONE;
     if (other == ORION_NONE || m->n == MOST_OPS || !rank_of(b, other) || !orion_cpu_comes_before(b, other, place)) break;
-    if (!same_dims(orion_ref_type(b->f, other), orion_ref_type(b->f, v))) break;
+    if (!orion_cpu_same_dims(orion_ref_type(b->f, other), orion_ref_type(b->f, v))) break;
     m->ops[m->n++] = b->user[v];
     g->sum = op;
     g->other = other;
@@ -192,9 +186,8 @@ static bool find_from(match *m, const orion_op *root, orion_cpu_norm_grad *g, co
   const bool first = orion_cpu_other_factor(of_r[0], root->results[0]) == c;
   const orion_op *hat = of_r[!first], *dx = of_r[first];
   if (hat->code != ORION_OP_mul || dx->code != ORION_OP_mul || m->n == MOST_OPS) return false;
-  if (orion_cpu_other_factor(hat, root->results[0]) != c || !same_dims(orion_cpu_result_type(b, hat, 0), orion_ref_type(b->f, c))) {
-    return false;
-  }
+  if (orion_cpu_other_factor(hat, root->results[0]) != c) return false;
+  if (!orion_cpu_same_dims(orion_cpu_result_type(b, hat, 0), orion_ref_type(b->f, c))) return false;
   m->ops[m->n++] = id_of(b, hat);
   g->dx = dx;
   const orion_op *down = take(m, orion_cpu_other_factor(dx, root->results[0]), ORION_OP_sub, 1);

@@ -170,8 +170,13 @@ static orion_status prepare_fill(orion_cpu_build *b, const orion_op *op, const o
 
 static orion_status run_fill(const orion_cpu_exec *x, const orion_cpu_step *s, const orion_generic_step *d,
                              orion_error *err) {
-  size_t n = orion_cpu_elements(&s->out[0]);
-  for (size_t i = 0; i < n; i++) orion_generic_set(x, &s->out[0], i, d->d[0]);
+  const orion_cpu_view *out = &s->out[0];
+  const size_t n = orion_cpu_elements(out), size = orion_dtype_bits(out->dtype) / 8;
+  uint8_t *to = orion_cpu_at(x, out);
+  for (size_t i = 0; i < (size && n ? 1 : n); i++) orion_generic_set(x, out, i, d->d[0]);
+  for (size_t done = 1; size && done < n; done *= 2) {  // what is there once more, until there is enough
+    memcpy(to + done * size, to, (done < n - done ? done : n - done) * size);
+  }
   return ORION_OK;
 }
 

@@ -6,7 +6,7 @@
 MODEL-DIR is a Hugging Face directory of the Llama kind with tied or own classifier, fp32, in one file; TOKENS.bin holds
 uint16 ids. Nothing here is Orion's: the order of the windows is computed again from its definition (src/train/permutation.h), and
 losses, gradients and updates are autograd's and torch.optim.AdamW's. Prints both losses and gradient norms of each step, and fails
-where a loss differs by more than 1%.
+where a loss differs by more than 1%. --time prints the seconds of each of PyTorch's steps instead, for bench/compare.
 """
 import argparse
 import json
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy
 import torch
@@ -135,7 +136,17 @@ def main():
     for name, value in [("steps", 5), ("batch", 1), ("accum", 4), ("seq", 256), ("seed", 1), ("threads", 0)]:
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--lr", type=float, default=3e-4)
+    p.add_argument("--time", action="store_true")
     o = p.parse_args()
+    if o.threads:
+        torch.set_num_threads(o.threads)
+    if o.time:
+        steps = train(o)
+        for _ in range(o.steps):
+            begin = time.monotonic()
+            next(steps)
+            print(f"{time.monotonic() - begin:.4f}", flush=True)
+        return 0
     with tempfile.TemporaryDirectory(prefix="orion-compare-") as folder:
         log = os.path.join(folder, "log.jsonl")
         subprocess.run([o.orion, "train", "-m", o.model, "--data", o.tokens, "--token-width", "2", "--out",

@@ -1,6 +1,8 @@
-// What tests of fused steps share: a program lowered for the cpu device, and the size of its plan.
+// What tests of fused steps share: a program lowered for the cpu device, what it computes, and the size of its plan.
 #ifndef ORION_TESTS_CPU_FUSED_H
 #define ORION_TESTS_CPU_FUSED_H
+
+#include <math.h>
 
 #include "device/cpu/build.h"
 #include "lower/lower.h"
@@ -29,6 +31,34 @@ static void plan_sizes(const orion_plan *plan, bool fuse, size_t *out_bytes, siz
   *out_bytes = p.memory_bytes;
   *out_steps = p.n_steps;
   orion_cpu_plan_deinit(&p);
+}
+
+// Fused steps against the operations that they stand for, and against the simulator.
+static inline void fused_equals_spelt(const orion_plan *plan, size_t which) {
+  static const char *const others[] = {"cpu:fusion=off", "sim:ideal"};
+  orion_program *p = plan->parts[0].program;
+  size_t n, m;
+  double *got = run_once("cpu", p, 5, &n);
+  for (int o = 0; o < 2; o++) {
+    double *want = run_once(others[o], p, 5, &m), size = 0;
+    assert_int_equal(n, m);
+    for (size_t k = 0; k < n; k++) size = fmax(size, fabs(want[k]));
+    for (size_t k = 0; k < n; k++) {
+      if (!(fabs(got[k] - want[k]) <= 2e-6 * size)) fail_msg("%zu: [%zu] is %g, %s has %g", which, k, got[k], others[o], want[k]);
+    }
+    free(want);
+  }
+  free(got);
+}
+
+static inline void threads_agree(const orion_plan *plan) {
+  size_t n, m;
+  double *one = run_once("cpu:threads=1", plan->parts[0].program, 9, &n);
+  double *three = run_once("cpu:threads=3", plan->parts[0].program, 9, &m);
+  assert_int_equal(n, m);
+  assert_memory_equal(one, three, n * sizeof *one);
+  free(one);
+  free(three);
 }
 
 static inline size_t memory_of(const orion_plan *plan, bool fuse) {

@@ -39,22 +39,9 @@ static const shape shapes[] = {
 };
 
 static void it_equals_the_operations_it_stands_for(void **state) {
-  static const char *const others[] = {"cpu:fusion=off", "sim:ideal"};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     orion_plan *plan = gradient_plan(&shapes[i]);
-    orion_program *p = plan->parts[0].program;
-    size_t n, m;
-    double *got = run_once("cpu", p, 5, &n);
-    for (int o = 0; o < 2; o++) {
-      double *want = run_once(others[o], p, 5, &m), size = 0;
-      assert_int_equal(n, m);
-      for (size_t k = 0; k < n; k++) size = fmax(size, fabs(want[k]));
-      for (size_t k = 0; k < n; k++) {
-        if (!(fabs(got[k] - want[k]) <= 2e-6 * size)) fail_msg("%zu: [%zu] is %g, %s has %g", i, k, got[k], others[o], want[k]);
-      }
-      free(want);
-    }
-    free(got);
+    fused_equals_spelt(plan, i);
     orion_plan_destroy(plan);
   }
 }
@@ -62,13 +49,7 @@ static void it_equals_the_operations_it_stands_for(void **state) {
 static void threads_give_the_same_bits(void **state) {
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     orion_plan *plan = gradient_plan(&shapes[i]);
-    size_t n, m;
-    double *one = run_once("cpu:threads=1", plan->parts[0].program, 9, &n);
-    double *three = run_once("cpu:threads=3", plan->parts[0].program, 9, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(one, three, n * sizeof *one);
-    free(one);
-    free(three);
+    threads_agree(plan);
     orion_plan_destroy(plan);
   }
 }

@@ -362,12 +362,6 @@ static orion_status prepare(orion_cpu_build *b, orion_error *err) {
   return orion_cpu_find_classifiers(b, err);
 }
 
-bool orion_cpu_comes_before(const orion_cpu_build *b, orion_ref ref, const orion_op *op) {
-  if (ref == ORION_NONE) return false;
-  if (orion_ref_is_literal(ref) || b->f->values[ref].def == ORION_NONE) return true;
-  return b->places[b->f->values[ref].def] < b->places[b->f->values[op->results[0]].def];
-}
-
 // What only changes how a constant is seen waits until somebody wants elements: packed weights do not.
 static bool lazy_constant(const orion_cpu_build *b, const orion_op *op) {
   if (op->code == ORION_OP_constexpr_blockwise_shift_scale) return true;

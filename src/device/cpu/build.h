@@ -190,14 +190,6 @@ bool orion_cpu_users_meet(const orion_cpu_build *b, const orion_op *op);
 // Whether the chain that ends in `op`, with all that waits below, is within the limits of chain.h; how many instructions it has.
 bool orion_cpu_chain_fits(const orion_cpu_build *b, const orion_op *op, uint8_t *out_instrs);
 bool orion_cpu_same_dims(const orion_type *a, const orion_type *b);
-// For what looks for patterns: the other operand of op(v, other), ORION_NONE where there is none; and whether a reduction goes
-// over the last axis alone and keeps it.
-orion_ref orion_cpu_other_factor(const orion_op *op, orion_ref v);
-// The operations that use `v`, in order, `most` at most; false where it has other uses, or one of them uses it twice.
-bool orion_cpu_users_of(const orion_cpu_build *b, orion_value_id v, uint32_t most, const orion_op *out[], uint32_t *out_n);
-bool orion_cpu_over_last_axis(const orion_cpu_build *b, const orion_op *reduction, int rank);
-// Whether `ref` is there before the operation: it is none of the function's results, or one of an earlier operation.
-bool orion_cpu_comes_before(const orion_cpu_build *b, orion_ref ref, const orion_op *op);
 orion_status orion_cpu_find_rms(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_joins(orion_cpu_build *b, orion_error *err);
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err);

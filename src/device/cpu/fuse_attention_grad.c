@@ -8,29 +8,7 @@
 // What lies between must have no other users, and what goes in must be there by then.
 #include <string.h>
 
-#include "device/cpu/build.h"
-
-enum { MOST_OPS = 12 };
-
-typedef struct match {
-  const orion_cpu_build *b;
-  orion_op_id ops[MOST_OPS];  // to be absorbed
-  int n;
-} match;
-
-static const orion_op *def_of(const orion_cpu_build *b, orion_ref ref, orion_opcode code) {
-  if (ref == ORION_NONE || orion_ref_is_literal(ref) || b->f->values[ref].def == ORION_NONE) return NULL;
-  const orion_op *op = &b->f->ops[b->f->values[ref].def];
-  return op->code == code && op->n_results == 1 ? op : NULL;
-}
-
-// The same with `uses` uses; it becomes part of the match.
-static const orion_op *take(match *m, orion_ref ref, orion_opcode code, uint32_t uses) {
-  const orion_op *op = def_of(m->b, ref, code);
-  if (!op || m->b->uses[ref] != uses || m->n == MOST_OPS) return NULL;
-  m->ops[m->n++] = m->b->f->values[ref].def;
-  return op;
-}
+#include "device/cpu/fuse.h"
 
 static bool is_product(const orion_cpu_build *b, const orion_op *op, bool turn_x, bool turn_y) {
   bool tx, ty;
@@ -58,29 +36,29 @@ static bool scaled(const orion_cpu_build *b, const orion_op *op, orion_ref *out_
 }
 
 // q, k, mask and the scale of the scores, from p back.
-static bool find_scores(match *m, const orion_op *softmax, orion_cpu_attention_grad *g) {
+static bool find_scores(orion_cpu_match *m, const orion_op *softmax, orion_cpu_attention_grad *g) {
   const orion_cpu_build *b = m->b;
-  const orion_op *add = take(m, orion_op_ref(softmax, "x"), ORION_OP_add, 1);
+  const orion_op *add = orion_cpu_take_def(m, orion_op_ref(softmax, "x"), ORION_OP_add, 1);
   if (!add) return false;
   orion_ref s = orion_op_ref(add, "x");
   g->mask = orion_op_ref(add, "y");
-  if (!def_of(b, s, ORION_OP_matmul)) {
+  if (!orion_cpu_def_of(b, s, ORION_OP_matmul)) {
     g->mask = s;
     s = orion_op_ref(add, "y");
   }
-  const orion_op *product = take(m, s, ORION_OP_matmul, 1);
+  const orion_op *product = orion_cpu_take_def(m, s, ORION_OP_matmul, 1);
   if (!is_product(b, product, false, true)) return false;
   g->k = orion_op_ref(product, "y");
-  const orion_op *mul = take(m, orion_op_ref(product, "x"), ORION_OP_mul, 1);
+  const orion_op *mul = orion_cpu_take_def(m, orion_op_ref(product, "x"), ORION_OP_mul, 1);
   return mul && scaled(b, mul, &g->q, &g->score_scale);
 }
 
 // dy, v and y, from the difference that p is multiplied by.
-static bool find_difference(match *m, orion_ref difference, orion_ref dy, int rank, orion_cpu_attention_grad *g) {
-  const orion_op *sub = take(m, difference, ORION_OP_sub, 1);
-  const orion_op *product = sub ? take(m, orion_op_ref(sub, "x"), ORION_OP_matmul, 1) : NULL;
-  const orion_op *sum = product ? take(m, orion_op_ref(sub, "y"), ORION_OP_reduce_sum, 1) : NULL;
-  const orion_op *mul = sum ? take(m, orion_op_ref(sum, "x"), ORION_OP_mul, 1) : NULL;
+static bool find_difference(orion_cpu_match *m, orion_ref difference, orion_ref dy, int rank, orion_cpu_attention_grad *g) {
+  const orion_op *sub = orion_cpu_take_def(m, difference, ORION_OP_sub, 1);
+  const orion_op *product = sub ? orion_cpu_take_def(m, orion_op_ref(sub, "x"), ORION_OP_matmul, 1) : NULL;
+  const orion_op *sum = product ? orion_cpu_take_def(m, orion_op_ref(sub, "y"), ORION_OP_reduce_sum, 1) : NULL;
+  const orion_op *mul = sum ? orion_cpu_take_def(m, orion_op_ref(sum, "x"), ORION_OP_mul, 1) : NULL;
   if (!mul || !is_product(m->b, product, false, true) || orion_op_ref(product, "x") != dy) return false;
   g->dy = dy;
   g->v = orion_op_ref(product, "y");
@@ -108,23 +86,23 @@ static bool sizes_fit(const orion_cpu_build *b, const orion_type *p, const orion
          same_tail(b, g->y, T, nv) && same_tail(b, g->dy, T, nv);
 }
 
-static bool find_from(match *m, const orion_op *softmax, orion_cpu_attention_grad *g, const orion_op **out_dv) {
+static bool find_from(orion_cpu_match *m, const orion_op *softmax, orion_cpu_attention_grad *g, const orion_op **out_dv) {
   const orion_cpu_build *b = m->b;
   const orion_type *t = orion_ref_type(b->f, softmax->results[0]);
   const orion_op *of_p[2], *of_ds[2];
   int64_t axis;
   if (!t || t->dtype != ORION_FP32 || t->rank < 3 || !orion_op_int(b->f, softmax, "axis", &axis)) return false;
   if ((axis != -1 && axis != t->rank - 1) || !two_users(b, softmax->results[0], of_p)) return false;
-  if (!take(m, softmax->results[0], ORION_OP_softmax, 2) || !find_scores(m, softmax, g)) return false;
+  if (!orion_cpu_take_def(m, softmax->results[0], ORION_OP_softmax, 2) || !find_scores(m, softmax, g)) return false;
   const orion_op *dv = of_p[0]->code == ORION_OP_matmul ? of_p[0] : of_p[1], *mul = of_p[dv == of_p[0]];
   if (!is_product(b, dv, true, false) || orion_op_ref(dv, "x") != softmax->results[0] || mul->code != ORION_OP_mul) return false;
   orion_ref difference = orion_cpu_other_factor(mul, softmax->results[0]);
   if (!find_difference(m, difference, orion_op_ref(dv, "y"), t->rank, g)) return false;
-  if (!take(m, mul->results[0], ORION_OP_mul, 1)) return false;
+  if (!orion_cpu_take_def(m, mul->results[0], ORION_OP_mul, 1)) return false;
   const orion_op *last = &b->f->ops[b->user[mul->results[0]]];
   orion_ref ds;
   if (last->code != ORION_OP_mul || !scaled(b, last, &ds, &g->grad_scale) || ds != mul->results[0]) return false;
-  if (!take(m, last->results[0], ORION_OP_mul, 2) || !two_users(b, last->results[0], of_ds)) return false;
+  if (!orion_cpu_take_def(m, last->results[0], ORION_OP_mul, 2) || !two_users(b, last->results[0], of_ds)) return false;
   g->dq = is_product(b, of_ds[0], false, false) ? of_ds[0] : of_ds[1];
   g->dk = of_ds[g->dq == of_ds[0]];
   *out_dv = dv;
@@ -135,7 +113,7 @@ static bool find_from(match *m, const orion_op *softmax, orion_cpu_attention_gra
 
 orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err) {
   ORION_EACH_OP(b->f, id) {
-    match m = {.b = b};
+    orion_cpu_match m = {.b = b};
     orion_cpu_attention_grad g;
     const orion_op *dv;
     if (b->f->ops[id].code != ORION_OP_softmax || !find_from(&m, &b->f->ops[id], &g, &dv)) continue;
@@ -146,7 +124,7 @@ orion_status orion_cpu_find_attention_grads(orion_cpu_build *b, orion_error *err
     if (!there) continue;
     orion_cpu_attention_grad *kept = orion_arena_copy(&b->scratch, &g, 1, sizeof g);
     if (!kept) return ORION_OOM(err, "plan");
-    for (int i = 0; i < m.n; i++) b->absorbed[m.ops[i]] = true;
+    orion_cpu_absorb(&m);
     b->absorbed[b->f->values[g.dq->results[0]].def] = b->absorbed[b->f->values[g.dk->results[0]].def] = true;
     b->attention_grads[root] = kept;
   }

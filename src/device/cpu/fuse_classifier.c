@@ -8,21 +8,9 @@
 // One step makes log, at, dx and dW (steps_classifier.c), where log is made, so that logits and d, [T, V] each, never exist
 // whole; without gradients log and at alone. `each` comes after log in the program: the few elementwise operations that it
 // consists of are emitted early.
-#include "device/cpu/build.h"
+#include "device/cpu/fuse.h"
 
-enum { MOST_OPS = 12, MOST_DEPTH = 4 };
-
-typedef struct match {
-  const orion_cpu_build *b;
-  orion_op_id ops[MOST_OPS];  // to be absorbed
-  int n;
-} match;
-
-static bool take(match *m, const orion_op *op) {
-  if (m->n == MOST_OPS) return false;
-  m->ops[m->n++] = m->b->f->values[op->results[0]].def;
-  return true;
-}
+enum { MOST_DEPTH = 4 };
 
 static const orion_op *user_of(const orion_cpu_build *b, const orion_op *op, orion_opcode code) {
   orion_value_id v = op->results[0];
@@ -43,7 +31,7 @@ static bool is_product(const orion_cpu_build *b, const orion_op *op, orion_value
 }
 
 // Whether `ref` is there before `place`, or made of such by elementwise operations, which go to g->early in order.
-static bool at_hand(match *m, orion_ref ref, const orion_op *place, int depth, orion_cpu_classifier *g) {
+static bool at_hand(orion_cpu_match *m, orion_ref ref, const orion_op *place, int depth, orion_cpu_classifier *g) {
   const orion_cpu_build *b = m->b;
   if (orion_cpu_comes_before(b, ref, place)) return true;
   const orion_op *op = &b->f->ops[b->f->values[ref].def];
@@ -57,28 +45,28 @@ static bool at_hand(match *m, orion_ref ref, const orion_op *place, int depth, o
 }
 
 // From softmax on: each, dx and dW.
-static bool find_gradient(match *m, const orion_op *softmax, orion_cpu_classifier *g) {
+static bool find_gradient(orion_cpu_match *m, const orion_op *softmax, orion_cpu_classifier *g) {
   const orion_cpu_build *b = m->b;
   const orion_op *mul = user_of(b, softmax, ORION_OP_mul), *users[2];
   uint32_t n;
-  if (!mul || !along_columns(b, softmax) || !take(m, softmax) || !take(m, mul)) return false;
+  if (!mul || !along_columns(b, softmax) || !orion_cpu_take(m, softmax) || !orion_cpu_take(m, mul)) return false;
   g->each = orion_cpu_other_factor(mul, softmax->results[0]);
   const orion_op *scatter = user_of(b, mul, ORION_OP_scatter_along_axis);
   if (!scatter || orion_op_value(scatter, "data") != mul->results[0] || orion_op_ref(scatter, "indices") != g->index) return false;
   const char *mode = orion_op_string(b->f, scatter, "mode");
-  if (!mode || strcmp(mode, "add") != 0 || !along_columns(b, scatter) || !take(m, scatter)) return false;
+  if (!mode || strcmp(mode, "add") != 0 || !along_columns(b, scatter) || !orion_cpu_take(m, scatter)) return false;
   orion_value_id minus = orion_op_value(scatter, "updates");
   if (minus == ORION_NONE || b->uses[minus] != 1 || b->f->values[minus].def == ORION_NONE) return false;
   const orion_op *negated = &b->f->ops[b->f->values[minus].def];
   double factor;
   orion_ref number = negated->code == ORION_OP_mul ? orion_cpu_other_factor(negated, g->each) : ORION_NONE;
-  if (number == ORION_NONE || !orion_ref_float(b->f, number, &factor) || factor != -1 || !take(m, negated)) return false;
+  if (number == ORION_NONE || !orion_ref_float(b->f, number, &factor) || factor != -1 || !orion_cpu_take(m, negated)) return false;
   if (!orion_cpu_users_of(b, scatter->results[0], 2, users, &n) || n != 2) return false;
   bool first = is_product(b, users[0], scatter->results[0], g->weight, false);
   g->dx = users[!first];
   g->dw = users[first];
   return is_product(b, g->dx, scatter->results[0], g->weight, false) &&
-         is_product(b, g->dw, scatter->results[0], g->x, true) && take(m, g->dx) && take(m, g->dw) &&
+         is_product(b, g->dw, scatter->results[0], g->x, true) && orion_cpu_take(m, g->dx) && orion_cpu_take(m, g->dw) &&
          at_hand(m, g->each, g->log, MOST_DEPTH, g);
 }
 
@@ -92,14 +80,14 @@ static bool is_floats(const orion_type *t) {
 }
 
 // x, W and the two that read logits, from log back.
-static bool find_from(match *m, const orion_op *log, orion_cpu_classifier *g) {
+static bool find_from(orion_cpu_match *m, const orion_op *log, orion_cpu_classifier *g) {
   const orion_cpu_build *b = m->b;
   orion_value_id logits = orion_op_value(log, "x");
   const orion_op *users[3], *softmax = NULL;
   uint32_t n;
   if (logits == ORION_NONE || b->f->values[logits].def == ORION_NONE || !orion_cpu_over_last_axis(b, log, 2)) return false;
   const orion_op *linear = &b->f->ops[b->f->values[logits].def];
-  if (linear->code != ORION_OP_linear || orion_op_arg(linear, "bias") || !take(m, linear)) return false;
+  if (linear->code != ORION_OP_linear || orion_op_arg(linear, "bias") || !orion_cpu_take(m, linear)) return false;
   *g = (orion_cpu_classifier){.x = orion_op_ref(linear, "x"), .weight = orion_op_ref(linear, "weight"), .log = log,
                               .each = ORION_NONE};
   const orion_type *t = orion_ref_type(b->f, logits);
@@ -109,7 +97,7 @@ static bool find_from(match *m, const orion_op *log, orion_cpu_classifier *g) {
     if (users[i]->code == ORION_OP_gather_along_axis) g->at = users[i];
     if (users[i]->code == ORION_OP_softmax) softmax = users[i];
   }
-  if (!g->at || !along_columns(b, g->at) || !take(m, g->at) || (n == 3) != (softmax != NULL)) return false;
+  if (!g->at || !along_columns(b, g->at) || !orion_cpu_take(m, g->at) || (n == 3) != (softmax != NULL)) return false;
   g->index = orion_op_ref(g->at, "indices");
   if (!is_column(b, g->index, t->dims[0]) || !orion_cpu_comes_before(b, g->index, log)) return false;
   if (!softmax) return true;
@@ -119,12 +107,12 @@ static bool find_from(match *m, const orion_op *log, orion_cpu_classifier *g) {
 
 orion_status orion_cpu_find_classifiers(orion_cpu_build *b, orion_error *err) {
   ORION_EACH_OP(b->f, id) {
-    match m = {.b = b};
+    orion_cpu_match m = {.b = b};
     orion_cpu_classifier g;
     if (b->f->ops[id].code != ORION_OP_reduce_log_sum_exp || !find_from(&m, &b->f->ops[id], &g)) continue;
     orion_cpu_classifier *kept = orion_arena_copy(&b->scratch, &g, 1, sizeof g);
     if (!kept) return ORION_OOM(err, "plan");
-    for (int i = 0; i < m.n; i++) b->absorbed[m.ops[i]] = true;
+    orion_cpu_absorb(&m);
     b->classifiers[id] = kept;
   }
   return ORION_OK;

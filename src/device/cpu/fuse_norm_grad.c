@@ -9,29 +9,7 @@
 // One step makes dx, dgamma and dbeta in one pass over the rows (steps_norm_grad.c). dx may be added to what came past the norm
 // (the residual stream): that sum is then made instead, if its other half is there by then. What lies between must have no
 // other users.
-#include "device/cpu/build.h"
-
-enum { MOST_OPS = 20 };
-
-typedef struct match {
-  const orion_cpu_build *b;
-  orion_op_id ops[MOST_OPS];  // to be absorbed
-  int n;
-} match;
-
-static const orion_op *def_of(const orion_cpu_build *b, orion_ref ref, orion_opcode code) {
-  if (ref == ORION_NONE || orion_ref_is_literal(ref) || b->f->values[ref].def == ORION_NONE) return NULL;
-  const orion_op *op = &b->f->ops[b->f->values[ref].def];
-  return op->code == code && op->n_results == 1 ? op : NULL;
-}
-
-// The op that makes `ref`, which has `uses` uses; it becomes part of the match.
-static const orion_op *take(match *m, orion_ref ref, orion_opcode code, uint32_t uses) {
-  const orion_op *op = def_of(m->b, ref, code);
-  if (!op || m->b->uses[ref] != uses || m->n == MOST_OPS) return NULL;
-  m->ops[m->n++] = m->b->f->values[ref].def;
-  return op;
-}
+#include "device/cpu/fuse.h"
 
 static int rank_of(const orion_cpu_build *b, orion_ref ref) {
   const orion_type *t = orion_ref_type(b->f, ref);
@@ -39,25 +17,25 @@ static int rank_of(const orion_cpu_build *b, orion_ref ref) {
 }
 
 // What the mean `ref`, of one use, is taken of; NONE where it is none.
-static orion_ref mean_of(match *m, orion_ref ref, int rank) {
-  const orion_op *mean = take(m, ref, ORION_OP_reduce_mean, 1);
+static orion_ref mean_of(orion_cpu_match *m, orion_ref ref, int rank) {
+  const orion_op *mean = orion_cpu_take_def(m, ref, ORION_OP_reduce_mean, 1);
   return mean && orion_cpu_over_last_axis(m->b, mean, rank) ? orion_op_ref(mean, "x") : ORION_NONE;
 }
 
 // x, c and epsilon, from r back.
-static bool find_statistics(match *m, const orion_op *root, orion_cpu_norm_grad *g, orion_ref *out_c) {
+static bool find_statistics(orion_cpu_match *m, const orion_op *root, orion_cpu_norm_grad *g, orion_ref *out_c) {
   double epsilon;
   const int rank = rank_of(m->b, root->results[0]);
-  const orion_op *square = take(m, mean_of(m, orion_op_ref(root, "x"), rank), ORION_OP_mul, 1);
+  const orion_op *square = orion_cpu_take_def(m, mean_of(m, orion_op_ref(root, "x"), rank), ORION_OP_mul, 1);
   if (rank < 2 || !square || !orion_op_float(m->b->f, root, "epsilon", &epsilon)) return false;
   const orion_ref c = *out_c = g->x = orion_op_ref(square, "x");
   g->epsilon = (float)epsilon;
   if (orion_ref_is_literal(c) || orion_op_ref(square, "y") != c || rank_of(m->b, c) != rank) return false;
-  const orion_op *centred = def_of(m->b, c, ORION_OP_sub);
+  const orion_op *centred = orion_cpu_def_of(m->b, c, ORION_OP_sub);
   if (!centred || m->b->uses[c] != 3) return true;  // a root mean square; twice by the square, once by x^
   const int before = m->n;
   g->x = orion_op_ref(centred, "x");
-  g->centred = take(m, c, ORION_OP_sub, 3) && mean_of(m, orion_op_ref(centred, "y"), rank) == g->x;
+  g->centred = orion_cpu_take_def(m, c, ORION_OP_sub, 3) && mean_of(m, orion_op_ref(centred, "y"), rank) == g->x;
   if (g->centred) return true;
   m->n = before;
   g->x = c;
@@ -78,7 +56,7 @@ static bool down_the_rows(const orion_cpu_build *b, const orion_op *sum) {
 }
 
 // A sum over the rows of dy x^ is dgamma.
-static bool is_dgamma(match *m, const orion_op *sum, orion_ref dy, orion_cpu_norm_grad *g) {
+static bool is_dgamma(orion_cpu_match *m, const orion_op *sum, orion_ref dy, orion_cpu_norm_grad *g) {
   if (sum->code != ORION_OP_reduce_sum || !down_the_rows(m->b, sum)) return false;
   g->dgamma = sum;
   g->dy = dy;
@@ -87,14 +65,14 @@ static bool is_dgamma(match *m, const orion_op *sum, orion_ref dy, orion_cpu_nor
 
 // What is made of x^: a (by way of the product with g), the product with a, and perhaps dgamma, of the same product where there
 // is no gamma. `down`: the difference that dx is made of.
-static bool find_users_of_hat(match *m, orion_value_id hat, const orion_op *down, orion_ref scaled, orion_cpu_norm_grad *g) {
+static bool find_users_of_hat(orion_cpu_match *m, orion_value_id hat, const orion_op *down, orion_ref scaled, orion_cpu_norm_grad *g) {
   const orion_cpu_build *b = m->b;
-  const orion_op *users[3], *sums[2], *product = take(m, orion_op_ref(down, "y"), ORION_OP_mul, 1);
+  const orion_op *users[3], *sums[2], *product = orion_cpu_take_def(m, orion_op_ref(down, "y"), ORION_OP_mul, 1);
   uint32_t n, n_sums;
   if (!product || !orion_cpu_users_of(b, hat, 3, users, &n) || n < 2) return false;
   orion_ref terms = mean_of(m, orion_cpu_other_factor(product, hat), rank_of(b, hat));
-  const orion_op *along = def_of(b, terms, ORION_OP_mul);
-  if (!along || !take(m, terms, ORION_OP_mul, b->uses[terms]) || orion_cpu_other_factor(along, hat) != scaled) return false;
+  const orion_op *along = orion_cpu_def_of(b, terms, ORION_OP_mul);
+  if (!along || !orion_cpu_take_def(m, terms, ORION_OP_mul, b->uses[terms]) || orion_cpu_other_factor(along, hat) != scaled) return false;
   if (!orion_cpu_users_of(b, along->results[0], 2, sums, &n_sums)) return false;
   if (n_sums == 2) {
     const orion_op *sum = sums[0]->code == ORION_OP_reduce_sum ? sums[0] : sums[1];
@@ -102,7 +80,7 @@ static bool find_users_of_hat(match *m, orion_value_id hat, const orion_op *down
   }
   for (uint32_t i = 0; i < n; i++) {
     if (users[i] == along || users[i] == product) continue;
-    const orion_op *mul = take(m, users[i]->results[0], ORION_OP_mul, 1);
+    const orion_op *mul = orion_cpu_take_def(m, users[i]->results[0], ORION_OP_mul, 1);
     if (!mul || b->user[mul->results[0]] == ORION_NONE) return false;
     if (!is_dgamma(m, &b->f->ops[b->user[mul->results[0]]], orion_cpu_other_factor(mul, hat), g)) return false;
   }
@@ -110,11 +88,11 @@ static bool find_users_of_hat(match *m, orion_value_id hat, const orion_op *down
 }
 
 // dy and gamma, out of g; or g is dy, where gamma is ones that the program does without.
-static bool find_factors(match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
+static bool find_factors(orion_cpu_match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
   const orion_cpu_build *b = m->b;
   const orion_type *x = orion_ref_type(b->f, g->x);
   const int before = m->n;
-  const orion_op *mul = g->dy == scaled ? NULL : take(m, scaled, ORION_OP_mul, g->centred ? 3 : 2);
+  const orion_op *mul = g->dy == scaled ? NULL : orion_cpu_take_def(m, scaled, ORION_OP_mul, g->centred ? 3 : 2);
   g->gamma = ORION_NONE;
   if (mul && g->dy == ORION_NONE) {
     g->dy = orion_op_ref(mul, orion_cpu_same_dims(orion_ref_type(b->f, orion_op_ref(mul, "x")), x) ? "x" : "y");
@@ -124,7 +102,7 @@ static bool find_factors(match *m, orion_ref scaled, orion_cpu_norm_grad *g) {
   size_t n;
   if (gamma && orion_type_elements(gamma, &n) && gamma->rank > 0 && gamma->dims[gamma->rank - 1] == x->dims[x->rank - 1] &&
       (int64_t)n == x->dims[x->rank - 1]) {
-    const orion_op *shaped = def_of(b, other, ORION_OP_reshape);  // perhaps later than the step, which wants the n alone
+    const orion_op *shaped = orion_cpu_def_of(b, other, ORION_OP_reshape);  // perhaps later than the step, which wants the n alone
     g->gamma = shaped ? orion_op_ref(shaped, "x") : other;
   } else if (g->dgamma && g->dy != scaled) {
     return false;
@@ -145,7 +123,7 @@ static const orion_op *find_dbeta(const orion_cpu_build *b, orion_ref dy) {
 }
 
 // add(dx, other), dx perhaps seen in another shape.
-static void find_sum(match *m, const orion_op *place, orion_cpu_norm_grad *g) {
+static void find_sum(orion_cpu_match *m, const orion_op *place, orion_cpu_norm_grad *g) {
   const orion_cpu_build *b = m->b;
   const orion_op *op = g->dx;
   const int before = m->n;
@@ -153,14 +131,10 @@ static void find_sum(match *m, const orion_op *place, orion_cpu_norm_grad *g) {
     orion_value_id v = op->results[0];
     if (b->uses[v] != 1 || b->user[v] == ORION_NONE) break;
     op = &b->f->ops[b->user[v]];
-    if (op->code == ORION_OP_reshape && m->n < MOST_OPS) {
-      m->ops[m->n++] = b->user[v];
-      continue;
-    }
+    if (op->code == ORION_OP_reshape && orion_cpu_take(m, op)) continue;
     orion_ref other = op->code == ORION_OP_add ? orion_cpu_other_factor(op, v) : ORION_NONE;
-    if (other == ORION_NONE || m->n == MOST_OPS || !rank_of(b, other) || !orion_cpu_comes_before(b, other, place)) break;
-    if (!orion_cpu_same_dims(orion_ref_type(b->f, other), orion_ref_type(b->f, v))) break;
-    m->ops[m->n++] = b->user[v];
+    if (other == ORION_NONE || !rank_of(b, other) || !orion_cpu_comes_before(b, other, place)) break;
+    if (!orion_cpu_same_dims(orion_ref_type(b->f, other), orion_ref_type(b->f, v)) || !orion_cpu_take(m, op)) break;
     g->sum = op;
     g->other = other;
     return;
@@ -168,33 +142,30 @@ static void find_sum(match *m, const orion_op *place, orion_cpu_norm_grad *g) {
   m->n = before;
 }
 
-static orion_op_id id_of(const orion_cpu_build *b, const orion_op *op) { return b->f->values[op->results[0]].def; }
-
 static const orion_op *earlier(const orion_cpu_build *b, const orion_op *x, const orion_op *y) {
   if (!x || !y) return x ? x : y;
-  return b->places[id_of(b, x)] < b->places[id_of(b, y)] ? x : y;
+  return b->places[orion_cpu_id_of(b, x)] < b->places[orion_cpu_id_of(b, y)] ? x : y;
 }
 
-static bool find_from(match *m, const orion_op *root, orion_cpu_norm_grad *g, const orion_op **out_place) {
+static bool find_from(orion_cpu_match *m, const orion_op *root, orion_cpu_norm_grad *g, const orion_op **out_place) {
   const orion_cpu_build *b = m->b;
   const orion_op *of_r[2];
   orion_ref c;
   uint32_t n;
   *g = (orion_cpu_norm_grad){.dy = ORION_NONE, .other = ORION_NONE};
-  if (!take(m, root->results[0], ORION_OP_rsqrt, 2) || !find_statistics(m, root, g, &c)) return false;
+  if (!orion_cpu_take_def(m, root->results[0], ORION_OP_rsqrt, 2) || !find_statistics(m, root, g, &c)) return false;
   if (!orion_cpu_users_of(b, root->results[0], 2, of_r, &n) || n != 2) return false;
   const bool first = orion_cpu_other_factor(of_r[0], root->results[0]) == c;
   const orion_op *hat = of_r[!first], *dx = of_r[first];
-  if (hat->code != ORION_OP_mul || dx->code != ORION_OP_mul || m->n == MOST_OPS) return false;
+  if (hat->code != ORION_OP_mul || dx->code != ORION_OP_mul) return false;
   if (orion_cpu_other_factor(hat, root->results[0]) != c) return false;
-  if (!orion_cpu_same_dims(orion_cpu_result_type(b, hat, 0), orion_ref_type(b->f, c))) return false;
-  m->ops[m->n++] = id_of(b, hat);
+  if (!orion_cpu_same_dims(orion_cpu_result_type(b, hat, 0), orion_ref_type(b->f, c)) || !orion_cpu_take(m, hat)) return false;
   g->dx = dx;
-  const orion_op *down = take(m, orion_cpu_other_factor(dx, root->results[0]), ORION_OP_sub, 1);
+  const orion_op *down = orion_cpu_take_def(m, orion_cpu_other_factor(dx, root->results[0]), ORION_OP_sub, 1);
   if (!down) return false;
   orion_ref scaled = orion_op_ref(down, "x");
   if (g->centred) {
-    const orion_op *less = take(m, scaled, ORION_OP_sub, 1);
+    const orion_op *less = orion_cpu_take_def(m, scaled, ORION_OP_sub, 1);
     if (!less) return false;
     scaled = orion_op_ref(less, "x");
     if (mean_of(m, orion_op_ref(less, "y"), rank_of(b, scaled)) != scaled) return false;
@@ -212,19 +183,19 @@ static bool find_from(match *m, const orion_op *root, orion_cpu_norm_grad *g, co
 
 orion_status orion_cpu_find_norm_grads(orion_cpu_build *b, orion_error *err) {
   ORION_EACH_OP(b->f, id) {
-    match m = {.b = b};
+    orion_cpu_match m = {.b = b};
     orion_cpu_norm_grad g;
     const orion_op *place;
     if (b->f->ops[id].code != ORION_OP_rsqrt || b->absorbed[id] || !find_from(&m, &b->f->ops[id], &g, &place)) continue;
     orion_cpu_norm_grad *kept = orion_arena_copy(&b->scratch, &g, 1, sizeof g);
     if (!kept) return ORION_OOM(err, "plan");
-    for (int i = 0; i < m.n; i++) b->absorbed[m.ops[i]] = true;
+    orion_cpu_absorb(&m);
     const orion_op *made[] = {g.dx, g.dgamma, g.dbeta};
     for (int i = 0; i < 3; i++) {
-      if (made[i]) b->absorbed[id_of(b, made[i])] = true;
+      if (made[i]) b->absorbed[orion_cpu_id_of(b, made[i])] = true;
     }
-    b->absorbed[id_of(b, place)] = false;
-    b->norm_grads[id_of(b, place)] = kept;
+    b->absorbed[orion_cpu_id_of(b, place)] = false;
+    b->norm_grads[orion_cpu_id_of(b, place)] = kept;
   }
   return ORION_OK;
 }

@@ -2,7 +2,8 @@
 // constant. Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and
 // stores.
 //
-// Few rows (decode): pieces of a few panels each, which stream the weights once. Many rows (prefill): x is first packed into
+// Few rows (decode): the weights are streamed once. Each thread first takes a long piece, for memory is read fastest in long
+// runs, then shorter and shorter ones, so that none waits long for the last. Many rows (prefill): x is first packed into
 // strips (kernels.h), once for all pieces, which are as many rows as stay in the second-level cache by some panels.
 //
 // Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads.
@@ -11,7 +12,7 @@
 #include "device/cpu/build.h"
 
 enum {
-  FEW_ROWS = 8, PIECE_BYTES = 96 * 1024, LEAST_PIECES = 12,
+  FEW_ROWS = 8, LEAST_PANELS = 4, MOST_PANELS = 64,
   ROWS = 128, MANY_PANELS = 8,
   MATRIX_ROWS = 256, MATRIX_PANELS = 16,
   STRIPS_LEAST = 48, STRIPS_PANELS = 12, STRIPS_GRAIN = 4,
@@ -19,7 +20,9 @@ enum {
 };
 
 typedef struct linear_step {
-  size_t rows, n, k, x_stride, panels, grain, row_blocks;
+  size_t rows, n, k, x_stride, panels, row_blocks;
+  size_t grain; // panels of a piece, at most
+  bool few;     // rows: pieces get shorter
   size_t tall;  // rows of a piece
   uint32_t weights;
   orion_kernel_type type;
@@ -40,6 +43,7 @@ typedef struct linear_step {
 typedef struct linear_run {
   const orion_cpu_exec *x;
   const orion_cpu_step *s;
+  size_t pieces;  // of a block of rows
 } linear_run;
 
 static void store_tile(const linear_run *r, const linear_step *d, size_t row, size_t rows, size_t c0, size_t c1,
@@ -96,16 +100,35 @@ static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
                      t1);
 }
 
+// Panels of the next piece where `left` are left: each thread gets an equal share of two thirds of them.
+static size_t share_of(const linear_step *d, size_t left, size_t threads) {
+  size_t share = threads == 1 || !d->few ? d->grain : left * 2 / (3 * threads) / LEAST_PANELS * LEAST_PANELS;
+  share = share > d->grain ? d->grain : share < LEAST_PANELS ? LEAST_PANELS : share;
+  return share < left ? share : left;
+}
+
+// Finds the panels [*p0, *p1) of piece i and returns i + 1, or the number of pieces if there are no more than i.
+static size_t find_piece(const linear_run *r, size_t i, size_t *p0, size_t *p1) {
+  const linear_step *d = r->s->data;
+  const size_t threads = (size_t)orion_pool_threads(r->x->pool);
+  size_t n = 0, share = 0;
+  for (*p1 = 0; *p1 < d->panels && n <= i; n++) {
+    *p0 = *p1;
+    if (n % threads == 0) share = share_of(d, d->panels - *p0, threads);
+    *p1 = d->panels - *p0 < share ? d->panels : *p0 + share;
+  }
+  return n;
+}
+
 static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_run *r = ctx;
   const linear_step *d = r->s->data;
   const orion_cpu_exec *x = r->x;
   orion_panels w = weights_of(r);
-  size_t groups = (d->panels + d->grain - 1) / d->grain;
   float *tile = (float *)(void *)((uint8_t *)orion_cpu_scratch(x, worker) + d->scratch);
   for (size_t i = begin; i < end; i++) {
-    size_t block = i / groups, p0 = i % groups * d->grain;
-    size_t p1 = p0 + d->grain < d->panels ? p0 + d->grain : d->panels;
+    size_t block = i / r->pieces, p0, p1;
+    find_piece(r, i % r->pieces, &p0, &p1);
     size_t t0 = block * d->tall, rows = d->rows - t0 < d->tall ? d->rows - t0 : d->tall;
     size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < d->n ? p1 * ORION_PANEL_ROWS : d->n;
     if (d->direct) {
@@ -121,13 +144,14 @@ static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
 
 static orion_status run_linear(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const linear_step *d = s->data;
-  linear_run r = {x, s};
-  size_t groups = (d->panels + d->grain - 1) / d->grain;
+  linear_run r = {x, s, 0};
+  size_t p0, p1;
+  r.pieces = find_piece(&r, SIZE_MAX, &p0, &p1);
   if (d->rounded) orion_cpu_for(x, d->rows, ROUNDED_ROWS, d->rows * d->k, round_piece, &r);
   if (d->strips) {
     orion_cpu_for(x, (d->rows + ORION_STRIPS_UNIT - 1) / ORION_STRIPS_UNIT, STRIPS_GRAIN, d->rows * d->k, pack_piece, &r);
   }
-  orion_cpu_for(x, groups * d->row_blocks, 1, d->rows * d->n * d->k / 8, linear_piece, &r);
+  orion_cpu_for(x, r.pieces * d->row_blocks, 1, d->rows * d->n * d->k / 8, linear_piece, &r);
   return ORION_OK;
 }
 
@@ -169,16 +193,12 @@ static size_t even_part(size_t n, size_t most, size_t unit) {
   return (units + parts - 1) / parts * unit;
 }
 
-// Panels of a piece.
+// Panels of a piece, at most.
 static size_t grain_of(const linear_step *d) {
   if (d->matrix) return MATRIX_PANELS;
   if (d->strips) return even_part(d->panels, STRIPS_PANELS, ORION_STRIPS_PANELS);
-  if (d->rows > FEW_ROWS) return MANY_PANELS;
-  size_t panel_bytes = 1 + (d->block ? orion_quantised_panel_bytes(d->type, d->k, d->block)
-                                     : d->k * ORION_PANEL_ROWS * orion_kernel_type_size(d->type));
-  size_t grain = PIECE_BYTES / panel_bytes, most = d->panels / LEAST_PIECES;
-  grain = (grain < most ? grain : most) & ~(size_t)3;
-  return grain < 4 ? 4 : grain > 32 ? 32 : grain;
+  const size_t most = d->few ? MOST_PANELS : MANY_PANELS;
+  return most < d->panels ? most : d->panels;
 }
 
 static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, orion_ref bias,
@@ -202,6 +222,7 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->tall = d->matrix ? MATRIX_ROWS : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT) : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
+  d->few = !d->matrix && d->rows <= FEW_ROWS;
   d->grain = grain_of(d);
   size_t bytes = 0;
   bool fits = true;

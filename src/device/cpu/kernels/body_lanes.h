@@ -19,4 +19,10 @@ INLINE void store_lanes(float *p, v16 x, size_t n) {
 // Sixteen words of quantised weights.
 INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
 
+// Of n panels, tiles take `wide` at once, one of each of as many parts that are so many panels long. What is left over goes
+// one by one.
+INLINE size_t panels_apart(size_t n, size_t wide) { return wide > 1 ? n / wide : 0; }
+// Where the tile after that at panel p begins.
+INLINE size_t next_panel(size_t p, size_t apart, size_t wide) { return p + 1 == apart ? apart * wide : p + 1; }
+
 #endif

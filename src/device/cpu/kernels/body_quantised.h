@@ -25,7 +25,9 @@ INLINE v16i words_at(orion_kernel_type type, const uint8_t *p) {
 }
 INLINE v16 top_nibble(v16i words) { return i16_to_float(i16_and(words, i16_set((int32_t)0xF0000000))); }
 INLINE v16 element(orion_kernel_type type, v16i words, int i) {
+  if (type == ORION_KERNEL_I8 && i == 3) return i16_to_float(i16_and(words, i16_set((int32_t)0xFF000000)));
   if (type == ORION_KERNEL_I8) return i16_to_float(i16_byte_up(words, i));
+  if (i == 7) return top_nibble(words);
   v16i two = i16_byte_up(words, i / 2);
   return i % 2 ? top_nibble(two) : i16_to_float(i16_shl(two, 4));
 }
@@ -39,9 +41,9 @@ INLINE float down_of(orion_kernel_type type) { return type == ORION_KERNEL_I8 ? 
 typedef struct quantised_in {
   const float *a;           // rows `row` apart
   size_t row;
-  const uint8_t *w;         // a panel's integers or floats, and scales; bytes and halves from panel to panel
+  const uint8_t *w;         // a panel's integers or floats, and scales
   const orion_half *scale;
-  size_t panel, panel_scale;
+  size_t panel, panel_scale, apart;  // from panel to panel of a tile: bytes, halves, floats of y
   size_t group, groups;     // elements
   bool part;                // of one group, whose sums so far are in y; without a scale they go there again
   float down;               // takes sums back to what they mean
@@ -102,7 +104,7 @@ INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, boo
   const size_t words = (in->group + in_word(type) - 1) / in_word(type);
 #pragma GCC unroll 16
   for (int i = 0; i < R * C; i++) {
-    const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16;
+    const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart;
     v16_store(in->total + i * 16, out->resume ? load_lanes(y, i % C == C - 1 ? out->last : 16) : v16_zero());
   }
   for (size_t g = 0; g < in->groups; g++) {
@@ -116,8 +118,8 @@ INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, boo
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
     v16 total = v16_load(in->total + i * 16);
-    if (out->bias) total = v16_add(total, load_lanes(out->bias + i % C * 16, lanes));
-    store_lanes(out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * 16, total, lanes);
+    if (out->bias) total = v16_add(total, load_lanes(out->bias + (size_t)(i % C) * in->apart, lanes));
+    store_lanes(out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart, total, lanes);
   }
 }
 
@@ -148,12 +150,12 @@ static void quantised_stream(float *y, size_t y_stride, const float *x, size_t x
                              const orion_panels *w, const float *bias, size_t p0, size_t p1) {
   _Alignas(64) float total[QUANTISED_ROWS * 16];
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
-  for (size_t p = p0, panels; p < p1; p += panels) {
-    panels = rows == 1 && p1 - p >= 4 ? 4 : 1;
-    size_t left = w->rows - (p + panels - 1) * 16;
+  const size_t wide = rows == 1 ? 4 : 1, apart = panels_apart(p1 - p0, wide);
+  for (size_t i = 0; i < p1 - p0; i = next_panel(i, apart, wide)) {
+    const size_t p = p0 + i, panels = i < apart ? wide : 1, left = w->rows - (p + (panels - 1) * apart) * 16;
     const uint8_t *from = (const uint8_t *)w->data + p * bytes;
-    quantised_in in = {x, x_stride, from, w->scale + p * groups * 16, bytes, groups * 16, w->group, groups, false,
-                       down_of(w->type), total, {(const char *)from + WORDS_AHEAD * 64, 64}};
+    quantised_in in = {x, x_stride, from, w->scale + p * groups * 16, apart * bytes, apart * groups * 16, apart * 16,
+                       w->group, groups, false, down_of(w->type), total, {(const char *)from + WORDS_AHEAD * 64, 64}};
     tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias ? bias + p * 16 : NULL, false};
     (w->type == ORION_KERNEL_I8 ? tiles_i8 : tiles_i4)(rows, panels, &in, &out);
   }
@@ -221,7 +223,7 @@ static void quantised_blocks(float *y, size_t y_stride, const float *x, size_t x
         else if (p + 1 < p1) next = panel + bytes + orion_quantised_panel_bytes(w->type, k0, part ? BLOCK_K : group);
         const bool last = k + depth == K;
         quantised_in in = {x + k, x_stride, (const uint8_t *)(const void *)wide, w->scale + (p * groups + k / w->group) * 16,
-                           0, 0, group, depth / group, part, down_of(w->type), total, {NULL, 0}};
+                           0, 0, 0, group, depth / group, part, down_of(w->type), total, {NULL, 0}};
         tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias && last ? bias + p * 16 : NULL, k > 0};
         if (part && !last) in.scale = NULL;
         for (size_t g = 0; g < in.groups; g++) widen_group(wide + g * group * 16, w->type, from + g * (size / in.groups), group);

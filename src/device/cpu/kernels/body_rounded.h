@@ -2,17 +2,17 @@
 // integers. Include after body_lanes.h.
 //
 // A lane is an output, so that nothing is ever added across lanes; four bytes of activations are spread over all of
-// them. A tile is one panel and up to four rows: one row streams the panel at the speed of memory, four share the work
-// of taking its words apart. The weights' words are read from the first cache by all tiles but a panel's first.
+// them. A tile is four panels by one row, which are streamed as those of body_product.h, or one panel by up to four rows,
+// which share the work of taking its words apart. The weights' words are read from the first cache by all tiles but a
+// panel's first.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_ROUNDED_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_ROUNDED_H
 
 #include <float.h>
 
 enum {
-  ROUNDED_ROWS = 4,      // of a tile
+  ROUNDED_TILE = 4,      // rows * panels of a tile
   WORDS_AT_ONCE = W4_ABOVE ? 8 : 1,
-  ROUNDED_AHEAD = 1024,  // bytes that one row asks for early: a panel is a single stream, which prefetchers follow too closely
 };
 
 // Where the parts of rounded rows lie.
@@ -98,39 +98,47 @@ typedef struct rounded_in {
   rounded_shape shape;
   const uint8_t *w;  // the panel
   const orion_half *scale;
+  size_t panel, panel_scale, apart;  // from panel to panel of a tile: bytes, halves, floats of y
   size_t group, groups;
 } rounded_in;
 
-// Sums of one block: `words` of the panel from w on, q of the first row. The loop over words stays a loop: unrolled, it
-// tempts compilers to put off the additions until every product lies on the stack.
-INLINE void sum_block_i8(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
+// Sums of one block, of R rows by C panels (constants at every call): `words` of a panel from w on, q of the first row.
+INLINE void sum_block_i8(const int R, const int C, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q,
+                         size_t words) {
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) sum[r] = i16_set(0);
+  for (int i = 0; i < R * C; i++) sum[i] = i16_set(0);
 #pragma GCC unroll WORDS_AT_ONCE
   for (size_t i = 0; i < words; i++) {
-    v16i word = w4_of(load_words(w + i * 64));
-    if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) sum[r] = i16_dot4(sum[r], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
+    for (int c = 0; c < C; c++) {
+      v16i word = w4_of(load_words(w + (size_t)c * in->panel + i * 64));
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) {
+        sum[r * C + c] = i16_dot4(sum[r * C + c], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
+      }
+    }
   }
 }
-INLINE void sum_block_i4(const int R, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q, size_t words) {
+INLINE void sum_block_i4(const int R, const int C, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q,
+                         size_t words) {
   const v16i low = i16_set(0x0F0F0F0F);
-  p16 pairs[ROUNDED_ROWS];
+  p16 pairs[ROUNDED_TILE];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) pairs[r] = p16_zero();
+  for (int i = 0; i < R * C; i++) pairs[i] = p16_zero();
 #pragma GCC unroll WORDS_AT_ONCE
   for (size_t i = 0; i < words; i++) {
-    v16i word = load_words(w + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
-    if (R == 1) __builtin_prefetch(w + i * 64 + ROUNDED_AHEAD);
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) {
-      const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;
-      pairs[r] = p16_dot4(p16_dot4(pairs[r], even, x4_load(eight)), odd, x4_load(eight + 4));
+    for (int c = 0; c < C; c++) {
+      v16i word = load_words(w + (size_t)c * in->panel + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; r++) {
+        const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;
+        pairs[r * C + c] = p16_dot4(p16_dot4(pairs[r * C + c], even, x4_load(eight)), odd, x4_load(eight + 4));
+      }
     }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) sum[r] = p16_sum(pairs[r]);
+  for (int i = 0; i < R * C; i++) sum[i] = p16_sum(pairs[i]);
 }
 
 // A block's sum of row r as a float, with the row's scale.
@@ -141,36 +149,40 @@ INLINE v16 scaled_block(orion_kernel_type type, v16i whole, const rounded_in *in
   return v16_mul(i16_to_float(whole), v16_set(scale_at(row, in->shape, block)));
 }
 
-// R and type are constants at every call. Groups of one whole block (`single`), and of several, do the same arithmetic.
-INLINE void tile_rounded(const int R, orion_kernel_type type, bool single, const rounded_in *in, const tile_out *out) {
+// R, C and type are constants at every call. Groups of one whole block (`single`), and of several, do the same arithmetic.
+INLINE void tile_rounded(const int R, const int C, orion_kernel_type type, bool single, const rounded_in *in,
+                         const tile_out *out) {
   const size_t words = type == ORION_KERNEL_I8 ? ORION_ROUNDED_BLOCK / 4 : ORION_ROUNDED_BLOCK / 8;
   const size_t blocks = single ? 1 : in->group / ORION_ROUNDED_BLOCK;
   const uint8_t *w = in->w;
   const int8_t *q = (const int8_t *)in->x;
-  v16 total[ROUNDED_ROWS], sum[ROUNDED_ROWS];
-  v16i whole[ROUNDED_ROWS];
+  v16 total[ROUNDED_TILE], sum[ROUNDED_TILE];
+  v16i whole[ROUNDED_TILE];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) total[r] = v16_zero();
+  for (int i = 0; i < R * C; i++) total[i] = v16_zero();
   for (size_t g = 0, block = 0; g < in->groups; g++) {
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) sum[r] = v16_zero();
+    for (int i = 0; i < R * C; i++) sum[i] = v16_zero();
     for (size_t b = 0; b < blocks; b++, block++, w += words * 64, q += ORION_ROUNDED_BLOCK) {
-      if (type == ORION_KERNEL_I8) sum_block_i8(R, whole, in, w, q, words);
-      else sum_block_i4(R, whole, in, w, q, words);
+      if (type == ORION_KERNEL_I8) sum_block_i8(R, C, whole, in, w, q, words);
+      else sum_block_i4(R, C, whole, in, w, q, words);
 #pragma GCC unroll 4
-      for (int r = 0; r < R; r++) {
-        v16 scaled = scaled_block(type, whole[r], in, r, block);
-        sum[r] = single ? scaled : v16_add(sum[r], scaled);
+      for (int i = 0; i < R * C; i++) {
+        v16 scaled = scaled_block(type, whole[i], in, i / C, block);
+        sum[i] = single ? scaled : v16_add(sum[i], scaled);
       }
     }
-    v16 scale = v16_load_half(in->scale + g * 16);
 #pragma GCC unroll 4
-    for (int r = 0; r < R; r++) total[r] = v16_add(total[r], v16_mul(sum[r], scale));
+    for (int i = 0; i < R * C; i++) {
+      v16 scale = v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16);
+      total[i] = v16_add(total[i], v16_mul(sum[i], scale));
+    }
   }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; r++) {
-    if (out->bias) total[r] = v16_add(total[r], load_lanes(out->bias, out->last));
-    store_lanes(out->y + (size_t)r * out->stride, total[r], out->last);
+  for (int i = 0; i < R * C; i++) {
+    size_t lanes = i % C == C - 1 ? out->last : 16;
+    if (out->bias) total[i] = v16_add(total[i], load_lanes(out->bias + (size_t)(i % C) * in->apart, lanes));
+    store_lanes(out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart, total[i], lanes);
   }
 }
 
@@ -185,8 +197,8 @@ static void tile_uneven(orion_kernel_type type, const rounded_in *in, const tile
       const int8_t *q = (const int8_t *)in->x + block * ORION_ROUNDED_BLOCK;
       v16i whole;
       words = left < most ? left : most;
-      if (type == ORION_KERNEL_I8) sum_block_i8(1, &whole, in, w, q, words);
-      else sum_block_i4(1, &whole, in, w, q, words);
+      if (type == ORION_KERNEL_I8) sum_block_i8(1, 1, &whole, in, w, q, words);
+      else sum_block_i4(1, 1, &whole, in, w, q, words);
       sum = v16_add(sum, scaled_block(type, whole, in, 0, block));
       w += words * 64;
     }
@@ -196,20 +208,22 @@ static void tile_uneven(orion_kernel_type type, const rounded_in *in, const tile
   store_lanes(out->y, total, out->last);
 }
 
-INLINE void tiles_rounded(size_t rows, orion_kernel_type type, bool single, const rounded_in *in, const tile_out *out) {
-  switch (rows) {
-    case 1: tile_rounded(1, type, single, in, out); break;
-    case 2: tile_rounded(2, type, single, in, out); break;
-    case 3: tile_rounded(3, type, single, in, out); break;
-    default: tile_rounded(4, type, single, in, out); break;
+INLINE void tiles_rounded(size_t rows, size_t panels, orion_kernel_type type, bool single, const rounded_in *in,
+                          const tile_out *out) {
+  if (panels == 4) tile_rounded(1, 4, type, single, in, out);
+  else switch (rows) {
+    case 1: tile_rounded(1, 1, type, single, in, out); break;
+    case 2: tile_rounded(2, 1, type, single, in, out); break;
+    case 3: tile_rounded(3, 1, type, single, in, out); break;
+    default: tile_rounded(4, 1, type, single, in, out); break;
   }
 }
-static void tiles_rounded_i8(size_t rows, const rounded_in *in, const tile_out *out) {
-  tiles_rounded(rows, ORION_KERNEL_I8, false, in, out);
+static void tiles_rounded_i8(size_t rows, size_t panels, const rounded_in *in, const tile_out *out) {
+  tiles_rounded(rows, panels, ORION_KERNEL_I8, false, in, out);
 }
-static void tiles_rounded_i4(size_t rows, const rounded_in *in, const tile_out *out) {
-  if (in->group == ORION_ROUNDED_BLOCK) tiles_rounded(rows, ORION_KERNEL_I4, true, in, out);
-  else tiles_rounded(rows, ORION_KERNEL_I4, false, in, out);
+static void tiles_rounded_i4(size_t rows, size_t panels, const rounded_in *in, const tile_out *out) {
+  if (in->group == ORION_ROUNDED_BLOCK) tiles_rounded(rows, panels, ORION_KERNEL_I4, true, in, out);
+  else tiles_rounded(rows, panels, ORION_KERNEL_I4, false, in, out);
 }
 
 static void linear_rounded(float *y, size_t y_stride, const void *x, size_t rows, const orion_panels *w,
@@ -217,17 +231,21 @@ static void linear_rounded(float *y, size_t y_stride, const void *x, size_t rows
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
   rounded_in in = {.shape = rounded_shape_of(w), .group = w->group, .groups = groups};
   const bool whole = w->group % ORION_ROUNDED_BLOCK == 0;
-  const size_t height = whole ? ROUNDED_ROWS : 1;
-  for (size_t p = p0; p < p1; p++) {
-    size_t lanes = w->rows - p * 16 < 16 ? w->rows - p * 16 : 16;
+  const size_t height = whole ? ROUNDED_TILE : 1, wide = rows == 1 && whole ? ROUNDED_TILE : 1;
+  const size_t apart = panels_apart(p1 - p0, wide);
+  in.panel = apart * bytes;
+  in.panel_scale = apart * groups * 16;
+  in.apart = apart * 16;
+  for (size_t i = 0; i < p1 - p0; i = next_panel(i, apart, wide)) {
+    const size_t p = p0 + i, panels = i < apart ? wide : 1, left = w->rows - (p + (panels - 1) * apart) * 16;
     in.w = (const uint8_t *)w->data + p * bytes;
     in.scale = w->scale + p * groups * 16;
     for (size_t r = 0; r < rows; r += height) {
       size_t n = rows - r < height ? rows - r : height;
-      tile_out out = {y + r * y_stride + p * 16, y_stride, lanes, bias ? bias + p * 16 : NULL, false};
+      tile_out out = {y + r * y_stride + p * 16, y_stride, left < 16 ? left : 16, bias ? bias + p * 16 : NULL, false};
       in.x = (const uint8_t *)x + r * in.shape.row;
       if (!whole) tile_uneven(w->type, &in, &out);
-      else (w->type == ORION_KERNEL_I8 ? tiles_rounded_i8 : tiles_rounded_i4)(n, &in, &out);
+      else (w->type == ORION_KERNEL_I8 ? tiles_rounded_i8 : tiles_rounded_i4)(n, panels, &in, &out);
     }
   }
 }

@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 
 #define CACHE_BYTES (UINT64_C(8) << 30)  // that packed weights may take on disk
+#define COPY_BYTES ((size_t)1 << 17)      // of new weights that several threads copy
 
 static bool on_off(const char *text, bool *out) {
   *out = strcmp(text, "on") == 0;
@@ -294,6 +295,22 @@ static orion_status exchange(orion_cpu_device *d, orion_cpu_plan *p, const orion
   return status;
 }
 
+typedef struct copying {
+  uint8_t *to;
+  const uint8_t *from;
+} copying;
+
+static void copy_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const copying *c = ctx;
+  memcpy(c->to + begin, c->from + begin, end - begin);
+}
+
+// One thread alone does not fill the way to memory.
+static void copy_bytes(orion_cpu_device *d, const void *to, const void *from, size_t n) {
+  copying c = {(uint8_t *)(uintptr_t)to, from};
+  orion_parallel_for(n < COPY_BYTES ? NULL : d->pool, n, COPY_BYTES / 2, copy_piece, &c);
+}
+
 // The first update of a constant gives the executable bytes of its own for it, and a new plan where the old one may have
 // taken the value or shares it with another constant; later ones pack the same memory again.
 static orion_status new_override(orion_cpu_executable *e, orion_op_id op, const orion_literal *old, const void *bytes,
@@ -352,7 +369,7 @@ static orion_status cpu_update(orion_executable *base, const char *value, const 
   orion_op_id op = e->f->values[v].def;
   for (orion_cpu_override *o = e->overrides; o; o = o->next) {
     if (o->op != op) continue;
-    memcpy((void *)(uintptr_t)o->data.bytes, bytes, n);
+    copy_bytes(d, o->data.bytes, bytes, n);
     ORION_TRY(orion_cpu_weights_refresh(&d->weights, &o->data, err));
     return orion_cpu_taken_by_value(old) ? new_plan(d, e, err) : repeat_constants(d, &e->plan, &o->data, err);
   }

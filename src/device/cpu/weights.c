@@ -13,7 +13,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define BLOCK_ROWS 64  // of panels' rows, for each piece of packing work
+#define BLOCK_ROWS 64  // of panels' rows, for each piece of packing work, at most
+#define BLOCK_LEAST 8192  // elements of a piece: small matrices are cut for all threads too
 #define BLOCK_COLS 256
 
 static size_t bucket_of(const orion_data *data) {
@@ -130,8 +131,9 @@ static orion_status pack_part(packing *p, orion_error *err) {
   size_t src_row, src_col;
   if (p->flip && !direct_leaf(p, &src_row, &src_col)) return pack_flipped(p, err);
   atomic_store(&p->status, 0);
-  orion_parallel_for(p->part_rows * p->part_cols < ORION_CPU_SERIAL ? NULL : p->w->pool, p->part_rows, BLOCK_ROWS,
-                     pack_piece, p);
+  size_t grain = orion_round_up(BLOCK_LEAST / p->part_cols + 1, ORION_PANEL_ROWS);
+  orion_parallel_for(p->part_rows * p->part_cols < ORION_CPU_SERIAL ? NULL : p->w->pool, p->part_rows,
+                     grain < BLOCK_ROWS ? grain : BLOCK_ROWS, pack_piece, p);
   if (atomic_load(&p->status)) return ORION_OOM(err, "packing weights");
   return ORION_OK;
 }

@@ -42,6 +42,7 @@ static orion_status add(filling *f, const char *prefix, const orion_slot *slot, 
                                  : orion_arena_printf(&p->arena, "%s%s", prefix, slot->name);
   ORION_TRY(orion_params_add(p, f->device, name, source->rows, source->cols, slot->cols != ORION_EXTENT_NONE, &x, err));
   ORION_TRY(orion_data_read(source, ORION_FP32, 0, source->rows, x->value, err));
+  orion_data_forget_pages(source);  // else the file is in memory beside all that training makes of it
   size_t bad = orion_find_nonfinite(ORION_FP32, x->value, x->n);
   if (bad < x->n) {
     return ORION_FAIL(err, ORION_FORMAT, "%s: tensor '%s': element %zu is NaN or infinite (damaged weights?)",

@@ -6,7 +6,8 @@
 // runs, then shorter and shorter ones, so that none waits long for the last. Many rows (prefill): x is first packed into
 // strips (kernels.h), once for all pieces, which are as many rows as stay in the second-level cache by some panels.
 //
-// Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads.
+// Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads: at least one
+// for each thread.
 //
 // With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces as well.
 #include "device/cpu/build.h"
@@ -14,7 +15,7 @@
 enum {
   FEW_ROWS = 8, LEAST_PANELS = 4, MOST_PANELS = 64,
   ROWS = 128, MANY_PANELS = 8,
-  MATRIX_ROWS = 256, MATRIX_PANELS = 16,
+  MATRIX_ROWS = 512, MATRIX_PANELS = 24, MATRIX_UNIT = 32,
   STRIPS_LEAST = 48, STRIPS_PANELS = 12, STRIPS_GRAIN = 4,
   ROUNDED_ROWS = 4,
 };
@@ -100,8 +101,18 @@ static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
                      t1);
 }
 
+// The size of parts of n, at most `most` and nearly equal, in whole units.
+static size_t even_part(size_t n, size_t most, size_t unit) {
+  size_t parts = (n + most - 1) / most, units = (n + unit - 1) / unit;
+  return (units + parts - 1) / parts * unit;
+}
+
 // Panels of the next piece where `left` are left: each thread gets an equal share of two thirds of them.
 static size_t share_of(const linear_step *d, size_t left, size_t threads) {
+  if (d->matrix) {
+    const size_t wanted = (threads + d->row_blocks - 1) / d->row_blocks, most = (d->panels + wanted - 1) / wanted;
+    return even_part(d->panels, most < d->grain ? most : d->grain, MATRIX_UNIT / ORION_PANEL_ROWS);
+  }
   size_t share = threads == 1 || !d->few ? d->grain : left * 2 / (3 * threads) / LEAST_PANELS * LEAST_PANELS;
   share = share > d->grain ? d->grain : share < LEAST_PANELS ? LEAST_PANELS : share;
   return share < left ? share : left;
@@ -187,12 +198,6 @@ static bool is_direct(const orion_chain *c, size_t n, size_t *out_stride) {
   return c->rank == 1 || c->out.strides[0] > 0;
 }
 
-// The size of parts of n, at most `most` and nearly equal, in whole units.
-static size_t even_part(size_t n, size_t most, size_t unit) {
-  size_t parts = (n + most - 1) / most, units = (n + unit - 1) / unit;
-  return (units + parts - 1) / parts * unit;
-}
-
 // Panels of a piece, at most.
 static size_t grain_of(const linear_step *d) {
   if (d->matrix) return MATRIX_PANELS;
@@ -219,7 +224,7 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->rounded = b->fast && d->block > 0;
   d->strips = !d->matrix && !d->rounded && d->rows >= STRIPS_LEAST && d->k;
   d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : d->strips ? ORION_STRIPS_SCRATCH : 0;
-  d->tall = d->matrix ? MATRIX_ROWS : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT) : ROWS;
+  d->tall = d->matrix ? even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT) : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT) : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
   d->few = !d->matrix && d->rows <= FEW_ROWS;

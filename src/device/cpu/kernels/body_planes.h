@@ -1,11 +1,11 @@
-// Matrix products of many rows whose factors are bf16: what a level with instructions for that makes of floats. The level
-// brings a function that adds products of bf16 elements to up to 32 x 32 fp32 sums (plane_fn). Include after body_matmul.h,
-// in the AVX-512 level only.
+// Exact matrix products of many rows whose factors are bf16: what a level with instructions for that makes of floats. The
+// level brings a function that adds products of bf16 elements to up to 32 x 32 fp32 sums (plane_fn). Include after
+// body_matmul.h and body_vectors.h, in the AVX-512 level only.
 //
 // A float is split into planes, bf16 each: what rounding to bf16 leaves is split again, so that three planes hold a float
 // and two a half, exactly. Of the products of planes p and q those with p + q <= 2 are added, smallest first: all there are
 // of two halves, whose product is thus exact; of two floats the rest is below 2^-23 of the product. Planes that hold
-// nothing but zeros are left out, which changes no bit: halves cost four products, bf16 one. `fast` keeps one plane.
+// nothing but zeros are left out, which changes no bit: halves cost four products, bf16 one.
 //
 // An element is one chain over k from 0 up: over blocks of PLANE_DEPTH, over steps of 32, over products of planes. Its bits
 // depend neither on the other rows and columns nor on how a caller cuts them. The instructions read subnormals as zero. They
@@ -80,7 +80,7 @@ INLINE void split(const int planes, v16 x, v16i plane[PLANES], plane_seen *seen)
 }
 
 // rows [height][PLANE_ROW], zeros from column `depth` on to the end of its step.
-INLINE plane_kind split_rows_in(const int planes, uint8_t *to, const float *rows, size_t height, size_t steps) {
+static plane_kind split_rows(uint8_t *to, const float *rows, size_t height, size_t steps) {
   static const uint16_t upper[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
                                      33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
   const v16i order = _mm512_loadu_si512(upper);  // the upper halves of two vectors
@@ -89,20 +89,17 @@ INLINE plane_kind split_rows_in(const int planes, uint8_t *to, const float *rows
     for (size_t s = 0; s < steps; s++) {
       v16i low[PLANES] = {0}, high[PLANES] = {0};
       if (r < height) {
-        split(planes, v16_load(rows + r * PLANE_ROW + s * 32), low, &seen);
-        split(planes, v16_load(rows + r * PLANE_ROW + s * 32 + 16), high, &seen);
+        split(PLANES, v16_load(rows + r * PLANE_ROW + s * 32), low, &seen);
+        split(PLANES, v16_load(rows + r * PLANE_ROW + s * 32 + 16), high, &seen);
       }
 #pragma GCC unroll 3
-      for (int p = 0; p < planes; p++) {
+      for (int p = 0; p < PLANES; p++) {
         _mm512_storeu_si512(to + (size_t)p * A_PLANE + s * 2 * STEP_BYTES + r * 64,
                             _mm512_permutex2var_epi16(low[p], order, high[p]));
       }
     }
   }
   return kind_of(&seen);
-}
-static plane_kind split_rows(uint8_t *to, const float *rows, size_t height, size_t steps, bool fast) {
-  return fast ? split_rows_in(1, to, rows, height, steps) : split_rows_in(PLANES, to, rows, height, steps);
 }
 
 // A panel [depth][16].
@@ -120,22 +117,14 @@ INLINE plane_kind split_panel_in(const int planes, uint8_t *to, const float *pan
   return kind_of(&seen);
 }
 // Two planes hold all of a half.
-static plane_kind split_panel(uint8_t *to, const float *panel, orion_kernel_type type, size_t depth, size_t steps, bool fast) {
-  return fast                       ? split_panel_in(1, to, panel, depth, steps)
-         : type == ORION_KERNEL_F16 ? split_panel_in(2, to, panel, depth, steps)
-                                    : split_panel_in(PLANES, to, panel, depth, steps);
+static plane_kind split_panel(uint8_t *to, const float *panel, orion_kernel_type type, size_t depth, size_t steps) {
+  return type == ORION_KERNEL_F16 ? split_panel_in(2, to, panel, depth, steps) : split_panel_in(PLANES, to, panel, depth, steps);
 }
 
 // ---- blocks ----
 
-// The right factor: a matrix, or packed weights.
-typedef struct plane_right {
-  orion_matrix matrix;
-  const orion_panels *panels;  // NULL: the matrix
-} plane_right;
-
 // Rows [k, k + depth) of the 16 columns from j on, as [depth][16]; columns past n are zero.
-static const float *right_panel(const plane_right *b, size_t j, size_t n, size_t k, size_t depth, float *room) {
+static const float *right_panel(const right_factor *b, size_t j, size_t n, size_t k, size_t depth, float *room) {
   if (!b->panels) {
     const float *from = b->matrix.data + k * b->matrix.row + j * b->matrix.col;
     widen_panel(room, ORION_KERNEL_F32, from, b->matrix.col, b->matrix.row, n - j < 16 ? n - j : 16, depth);
@@ -148,7 +137,7 @@ static const float *right_panel(const plane_right *b, size_t j, size_t n, size_t
 }
 
 // A block of C, by AVX-512: what bf16 cannot do.
-static void block_not_finite(float *c, size_t c_stride, orion_matrix a, const plane_right *b, size_t j0, size_t j1,
+static void block_not_finite(float *c, size_t c_stride, orion_matrix a, const right_factor *b, size_t j0, size_t j1,
                              size_t n, size_t m, size_t k0, size_t depth, bool resume, plane_scratch *s) {
   a.data += k0 * a.col;
   for (size_t j = j0; j < j1; j += 16) {
@@ -187,9 +176,9 @@ static void plane_rows(float *dst, orion_matrix a, size_t rows, size_t depth) {
 }
 
 // Rows of A against columns [j0, j1) of B, whose planes are there; K from k0 to k0 + depth.
-static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix a, const plane_right *b,
+static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix a, const right_factor *b,
                            const plane_kind *kinds, size_t j0, size_t j1, size_t n, size_t m, size_t k0, size_t depth,
-                           bool resume, bool fast, plane_scratch *s) {
+                           bool resume, plane_scratch *s) {
   size_t steps = (depth + 31) / 32;
   for (size_t i = 0; i < m; i += PLANE_HEIGHT) {
     size_t height = m - i < PLANE_HEIGHT ? m - i : PLANE_HEIGHT;
@@ -199,7 +188,7 @@ static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix
     for (size_t r = 0; depth % 32 && r < height; r++) {
       memset(s->rows + r * PLANE_ROW + depth, 0, (steps * 32 - depth) * sizeof *s->rows);
     }
-    plane_kind kind = split_rows(s->a, s->rows, height, steps, fast);
+    plane_kind kind = split_rows(s->a, s->rows, height, steps);
     for (size_t j = j0, width; j < j1; j += width) {
       width = j1 - j < 32 ? j1 - j : 32;
       const plane_kind *right = kinds + (j - j0) / 16;
@@ -217,8 +206,8 @@ static void rows_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix
   }
 }
 
-static void product_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix a, const plane_right *b, size_t m,
-                              size_t n, size_t n0, size_t n1, size_t k, bool add, bool fast, plane_scratch *s) {
+static void product_by_planes(plane_fn run, float *c, size_t c_stride, orion_matrix a, const right_factor *b, size_t m,
+                              size_t n, size_t n0, size_t n1, size_t k, bool add, plane_scratch *s) {
   plane_kind kinds[PLANE_COLS / 16];
   const orion_kernel_type type = b->panels ? b->panels->type : ORION_KERNEL_F32;
   for (size_t i = 0; !k && !add && i < m; i++) map_fill(c + i * c_stride + n0, NULL, NULL, n1 - n0, 0.0f, 0.0f);
@@ -229,26 +218,20 @@ static void product_by_planes(plane_fn run, float *c, size_t c_stride, orion_mat
       for (size_t j = j0; j < j1; j += 16) {
         const float *panel = right_panel(b, j, n, k0, depth, s->panel);
         size_t at = (j - j0) / 16;
-        kinds[at] = split_panel(s->b + at * B_PANEL, panel, type, depth, (depth + 31) / 32, fast);
+        kinds[at] = split_panel(s->b + at * B_PANEL, panel, type, depth, (depth + 31) / 32);
       }
-      rows_by_planes(run, c, c_stride, a, b, kinds, j0, j1, n, m, k0, depth, add || k0 > 0, fast, s);
+      rows_by_planes(run, c, c_stride, a, b, kinds, j0, j1, n, m, k0, depth, add || k0 > 0, s);
     }
   }
 }
 
 static void linear_by_planes(plane_fn run, float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
-                             const orion_panels *w, const float *bias, size_t p0, size_t p1, bool fast, void *scratch) {
-  plane_right right = {.panels = w};
+                             const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch) {
+  right_factor right = {.panels = w};
   size_t n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
   orion_matrix a = {x, x_stride, 1};
-  product_by_planes(run, y, y_stride, a, &right, rows, w->rows, n0, n1, w->cols, false, fast, scratch);
-  for (size_t r = 0; bias && r < rows; r++) {
-    float *to = y + r * y_stride;
-    for (size_t j = n0; j < n1; j += 16) {
-      size_t lanes = n1 - j < 16 ? n1 - j : 16;
-      store_lanes(to + j, v16_add(load_lanes(to + j, lanes), load_lanes(bias + j, lanes)), lanes);
-    }
-  }
+  product_by_planes(run, y, y_stride, a, &right, rows, w->rows, n0, n1, w->cols, false, scratch);
+  if (bias) add_bias(y, y_stride, rows, bias, n0, n1);
 }
 
 #endif

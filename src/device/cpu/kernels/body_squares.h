@@ -1,5 +1,5 @@
 // Matrix products of many rows by bf16 (BFMMLA), for `fast` alone: one instruction adds the products of two rows and two
-// columns over four k to a square of sums. Include after v16_neon.h, in the NEON level with BF16 only.
+// columns over four k to a square of sums. Include after body_vectors.h, in the NEON level with BF16 only.
 //
 // Both operands are packed alike, as vectors along k: rows of A by twelve, columns of B by eight, every four k of a vector
 // behind those of its neighbour. Rounding to bf16 is to nearest, ties to even; an infinity or NaN stays what it is, and what
@@ -26,13 +26,6 @@ _Static_assert(sizeof(squares_scratch) <= ORION_MATMUL_MANY_SCRATCH, "scratch");
 
 // ---- packing ----
 
-// One operand from some vector and some k on: element (v, k) is v * vector + k * step elements on.
-typedef struct squares_source {
-  const void *data;
-  orion_kernel_type type;  // halves have vectors side by side
-  size_t vector, step;
-} squares_source;
-
 INLINE uint16x8_t to_bf16(float32x4_t low, float32x4_t high) {
   return vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(vcvtq_low_bf16_f32(low), high));
 }
@@ -50,9 +43,9 @@ INLINE void put_across(uint16_t *to, const float32x4_t x[4]) {
 }
 
 // The same at the edges, where fewer are left, and for vectors that lie anyhow.
-static void put_few(uint16_t *to, const squares_source *s, size_t vectors, size_t depth) {
+static void put_few(uint16_t *to, const vectors *s, size_t n, size_t depth) {
   float all[16] = {0};
-  for (size_t v = 0; v < vectors && v < 4; v++) {
+  for (size_t v = 0; v < n && v < 4; v++) {
     for (size_t k = 0; k < depth && k < 4; k++) {
       size_t at = v * s->vector + k * s->step;
       all[v * 4 + k] = s->type == ORION_KERNEL_F16 ? orion_half_to_float(((const orion_half *)s->data)[at])
@@ -63,24 +56,17 @@ static void put_few(uint16_t *to, const squares_source *s, size_t vectors, size_
   put_along(to, x);
 }
 
-INLINE squares_source source_at(const squares_source *s, size_t v, size_t k) {
-  squares_source to = *s;
-  size_t at = v * s->vector + k * s->step;
-  to.data = (const char *)s->data + at * orion_kernel_type_size(s->type);
-  return to;
-}
-
-// `vectors` of them as to[k / 4][group][4], group a multiple of four; those past the end up to the next four are zero.
-static void pack_squares(uint16_t *to, const squares_source *s, size_t group, size_t vectors, size_t depth) {
-  for (size_t v = 0; v < vectors; v += 4) {
+// The first n of them as to[k / 4][group][4], group a multiple of four; those past the end up to the next four are zero.
+static void pack_squares(uint16_t *to, const vectors *s, size_t group, size_t n, size_t depth) {
+  for (size_t v = 0; v < n; v += 4) {
     for (size_t k = 0; k < depth; k += 4) {
-      const squares_source at = source_at(s, v, k);
+      const vectors at = vectors_at(s, v, k);
       const float *from = at.data;
       const orion_half *half = at.data;
       uint16_t *put = to + (k * group + v * 4);
       float32x4_t x[4];
-      if (vectors - v < 4 || depth - k < 4) {
-        put_few(put, &at, vectors - v, depth - k);
+      if (n - v < 4 || depth - k < 4) {
+        put_few(put, &at, n - v, depth - k);
       } else if (at.type == ORION_KERNEL_F16) {
         for (size_t i = 0; i < 4; i++) x[i] = f4_load_half(half + i * at.step);
         put_across(put, x);
@@ -157,22 +143,8 @@ static void rows_by_squares(float *c, size_t stride, size_t rows, size_t cols, s
   }
 }
 
-// The right factor: a matrix, or packed weights.
-typedef struct squares_right {
-  orion_matrix matrix;
-  const orion_panels *panels;  // NULL: the matrix
-} squares_right;
-
-// Columns from j on, a multiple of eight if there are panels.
-static squares_source right_source(const squares_right *b, size_t j, size_t k) {
-  const orion_matrix *m = &b->matrix;
-  if (!b->panels) return (squares_source){m->data + j * m->col + k * m->row, ORION_KERNEL_F32, m->col, m->row};
-  const squares_source all = {b->panels->data, b->panels->type, 1, 16};
-  return source_at(&all, j % 16, j / 16 * b->panels->cols + k);
-}
-
 // Columns [n0, n1) of C.
-static void product_by_squares(float *c, size_t c_stride, orion_matrix a, const squares_right *b, size_t m, size_t n0, size_t n1,
+static void product_by_squares(float *c, size_t c_stride, orion_matrix a, const right_factor *b, size_t m, size_t n0, size_t n1,
                                size_t k, bool add, squares_scratch *s) {
   for (size_t i = 0; !k && !add && n0 < n1 && i < m; i++) memset(c + i * c_stride + n0, 0, (n1 - n0) * sizeof *c);
   for (size_t j0 = n0; j0 < n1; j0 += SQUARES_WIDE) {
@@ -180,13 +152,13 @@ static void product_by_squares(float *c, size_t c_stride, orion_matrix a, const 
     for (size_t k0 = 0; k0 < k; k0 += SQUARES_DEPTH) {
       size_t depth = k - k0 < SQUARES_DEPTH ? k - k0 : SQUARES_DEPTH, whole = (depth + 3) / 4 * 4;
       for (size_t j = 0; j < wide; j += SQUARES_COLS) {
-        squares_source from = right_source(b, j0 + j, k0);
+        vectors from = right_vectors(b, j0 + j, k0);
         pack_squares(s->b + j * whole, &from, SQUARES_COLS, wide - j < SQUARES_COLS ? wide - j : SQUARES_COLS, depth);
       }
       for (size_t i0 = 0; i0 < m; i0 += SQUARES_HIGH) {
         size_t high = m - i0 < SQUARES_HIGH ? m - i0 : SQUARES_HIGH;
         for (size_t i = 0; i < high; i += SQUARES_ROWS) {
-          squares_source from = {a.data + (i0 + i) * a.row + k0 * a.col, ORION_KERNEL_F32, a.row, a.col};
+          vectors from = left_vectors(a, i0 + i, k0);
           pack_squares(s->a + i * whole, &from, SQUARES_ROWS, high - i < SQUARES_ROWS ? high - i : SQUARES_ROWS, depth);
         }
         rows_by_squares(c + i0 * c_stride + j0, c_stride, high, wide, depth, add || k0 > 0, s);
@@ -197,22 +169,16 @@ static void product_by_squares(float *c, size_t c_stride, orion_matrix a, const 
 
 static void matmul_by_squares(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k, bool add,
                               bool fast, void *scratch) {
-  squares_right right = {.matrix = b};
+  right_factor right = {.matrix = b};
   product_by_squares(c, c_stride, a, &right, m, 0, n, k, add, scratch);
 }
 
 static void linear_by_squares(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                               const float *bias, size_t p0, size_t p1, bool fast, void *scratch) {
-  squares_right right = {.panels = w};
+  right_factor right = {.panels = w};
   size_t n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
   product_by_squares(y, y_stride, (orion_matrix){x, x_stride, 1}, &right, rows, n0, n1, w->cols, false, scratch);
-  for (size_t r = 0; bias && r < rows; r++) {
-    float *to = y + r * y_stride;
-    for (size_t j = n0; j < n1; j += 16) {
-      size_t lanes = n1 - j < 16 ? n1 - j : 16;
-      store_lanes(to + j, v16_add(load_lanes(to + j, lanes), load_lanes(bias + j, lanes)), lanes);
-    }
-  }
+  if (bias) add_bias(y, y_stride, rows, bias, n0, n1);
 }
 
 static void install_squares(orion_kernels *k) {

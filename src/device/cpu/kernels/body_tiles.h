@@ -1,11 +1,12 @@
 // Matrix products of many rows on AMX: tiles of 16 x 16 fp32 sums, to which one instruction adds the products of 16 x 32 by
-// 32 x 16 bf16 elements. What is split into those, and why, is said in body_planes.h. Include after that.
+// 32 x 16 bf16 elements. What is split into those, and why, is said in body_planes.h; what `fast` rounds to them, in
+// body_bf16.h. Include after those.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_TILES_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_TILES_H
 
 #include "device/cpu/kernels/tiles_amx.h"
 
-#ifdef HAVE_TILES
+#if defined(HAVE_TILES) && defined(HAVE_BF16)
 TILES static void begin_tiles(void) { configure_tiles(64); }
 TILES static void end_tiles(void) { release_tiles(); }
 
@@ -55,16 +56,18 @@ TILES static void run_tiles(const plane_work *w) {
 
 static void matmul_by_tiles(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k,
                             bool add, bool fast, void *scratch) {
-  plane_right right = {.matrix = b};
+  right_factor right = {.matrix = b};
   begin_tiles();
-  product_by_planes(run_tiles, c, c_stride, a, &right, m, n, 0, n, k, add, fast, scratch);
+  if (fast) matmul_by_bf16(run_tiles, c, c_stride, a, b, m, n, k, add, scratch);
+  else product_by_planes(run_tiles, c, c_stride, a, &right, m, n, 0, n, k, add, scratch);
   end_tiles();
 }
 
 static void linear_by_tiles(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                             const orion_panels *w, const float *bias, size_t p0, size_t p1, bool fast, void *scratch) {
   begin_tiles();
-  linear_by_planes(run_tiles, y, y_stride, x, x_stride, rows, w, bias, p0, p1, fast, scratch);
+  if (fast) linear_by_bf16(run_tiles, y, y_stride, x, x_stride, rows, w, bias, p0, p1, scratch);
+  else linear_by_planes(run_tiles, y, y_stride, x, x_stride, rows, w, bias, p0, p1, scratch);
   end_tiles();
 }
 

@@ -26,7 +26,8 @@ void orion_kernels_init(orion_kernels *k, uint32_t cpu_features) {
     orion_kernels_install_avx512(k);
     if (cpu_features & ORION_CPU_AVX512_VNNI) orion_kernels_install_avx512_vnni(k);
     if (cpu_features & ORION_CPU_AVX512_BF16) orion_kernels_install_avx512_bf16(k);
-    if (cpu_features & ORION_CPU_AMX) {
+    const uint32_t tiles = ORION_CPU_AMX | ORION_CPU_AVX512_BF16;  // which rounds what `fast` gives to tiles
+    if ((cpu_features & tiles) == tiles) {
       orion_kernels_install_amx(k);
       if (cpu_features & ORION_CPU_AVX512_VNNI) orion_kernels_install_amx_int8(k);
     }

@@ -6,6 +6,7 @@
 #include "device/cpu/kernels/v16_neon.h"
 
 #include "device/cpu/kernels/body_lanes.h"
+#include "device/cpu/kernels/body_vectors.h"
 #include "device/cpu/kernels/body_squares.h"
 
 void orion_kernels_install_neon_bf16(orion_kernels *k) { install_squares(k); }

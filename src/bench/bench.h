@@ -79,6 +79,12 @@ orion_pool *orion_ceiling_pool(const orion_ceiling *c);
 double orion_ceiling_read(orion_ceiling *c, size_t bytes);
 double orion_ceiling_multiply_add(orion_ceiling *c);
 
+// What multiplies: instructions for fp32 everywhere; for bf16 and for bytes where the level has them, on tiles if it can.
+typedef enum orion_multiplier { ORION_MULTIPLY_ADD, ORION_MULTIPLY_BF16, ORION_MULTIPLY_INT8, ORION_MULTIPLIERS } orion_multiplier;
+const char *orion_multiplier_name(orion_multiplier m);  // of its figure, "multiply_add"
+bool orion_ceiling_has(const orion_ceiling *c, orion_multiplier m);
+double orion_ceiling_multiply(orion_ceiling *c, orion_multiplier m);  // of one that it has, as above
+
 // ---- what is measured; each appends to the report ----
 
 #define ORION_BENCH_MOST 8      // positions, or lengths

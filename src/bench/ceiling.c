@@ -35,6 +35,7 @@ struct orion_ceiling {
   size_t size;
   size_t piece, n_pieces;     // of the block, as it is read at present
   size_t next;                // piece that the window begins with
+  orion_multiplier multiplier;  // at present
   double flops[WORKERS];      // and what keeps results alive
   float sums[WORKERS];
 };
@@ -154,16 +155,28 @@ double orion_ceiling_read(orion_ceiling *c, size_t bytes) {
 static void multiply_pieces(void *ctx, size_t begin, size_t end, int worker) {
   static const float two[] = {0.999f, 0.001f};
   orion_ceiling *c = ctx;
+  const orion_kernels *k = &c->kernels;
   for (size_t i = begin; i < end; i++) {
     double flops;
-    c->sums[worker] += c->kernels.multiply_add(two, ROUNDS, &flops);
+    c->sums[worker] += c->multiplier == ORION_MULTIPLY_BF16   ? k->multiply_bf16(ROUNDS, &flops)
+                       : c->multiplier == ORION_MULTIPLY_INT8 ? k->multiply_int8(ROUNDS, &flops)
+                                                              : k->multiply_add(two, ROUNDS, &flops);
     c->flops[worker] += flops;
   }
 }
 
-double orion_ceiling_multiply_add(orion_ceiling *c) {
+const char *orion_multiplier_name(orion_multiplier m) {
+  return m == ORION_MULTIPLY_BF16 ? "multiply_bf16" : m == ORION_MULTIPLY_INT8 ? "multiply_int8" : "multiply_add";
+}
+
+bool orion_ceiling_has(const orion_ceiling *c, orion_multiplier m) {
+  return m == ORION_MULTIPLY_BF16 ? c->kernels.multiply_bf16 != NULL : m != ORION_MULTIPLY_INT8 || c->kernels.multiply_int8;
+}
+
+double orion_ceiling_multiply(orion_ceiling *c, orion_multiplier m) {
   int threads = orion_pool_threads(c->pool);
   double best = 0, end = orion_now() + LEAST_SECONDS, start;
+  c->multiplier = m;
   while ((start = orion_now()) < end) {
     double flops = 0;
     memset(c->flops, 0, (size_t)threads * sizeof *c->flops);
@@ -174,3 +187,5 @@ double orion_ceiling_multiply_add(orion_ceiling *c) {
   }
   return best * 1e-9;
 }
+
+double orion_ceiling_multiply_add(orion_ceiling *c) { return orion_ceiling_multiply(c, ORION_MULTIPLY_ADD); }

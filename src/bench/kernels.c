@@ -1,7 +1,8 @@
 // The product kernels alone, at the shapes of a model's matrices: a few rows of activations are bound by reading the
-// weights, many by multiply-adds, and each is put beside that ceiling. Weights for few rows are copied until they fill
+// weights, many by multiplying (by matrix instructions where the level has them), and each is put beside that ceiling. Weights for few rows are copied until they fill
 // memory well beyond the caches, as a model's layers do.
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "bench/subject.h"
@@ -18,6 +19,9 @@ typedef struct product {
   float *x, *y;
   size_t rows, panels;
   size_t data_size, x_size, y_size;
+  bool many, fast;  // by linear_many, and how
+  uint8_t *scratch; // then, of each thread
+  size_t scratch_size;
 } product;
 
 static const char *type_name(orion_kernel_type type) { return type == ORION_KERNEL_F16 ? "fp16" : "fp32"; }
@@ -26,21 +30,30 @@ static float fraction(size_t i) { return (float)((i * 2654435761u >> 8) % 2001) 
 
 static void run_linear(void *ctx, size_t begin, size_t end, int worker) {
   product *p = ctx;
-  p->k->linear(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end);
+  if (p->many) {
+    void *scratch = p->scratch + (size_t)worker * ORION_MATMUL_MANY_SCRATCH;
+    p->k->linear_many(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end, p->fast, scratch);
+  } else {
+    p->k->linear(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end);
+  }
 }
 
 static void destroy(product *p) {
   orion_free_aligned(NULL, (void *)(uintptr_t)p->w.data, p->data_size, ORION_ALIGN_CACHE);
+  orion_free_aligned(NULL, p->scratch, p->scratch_size, ORION_ALIGN_CACHE);
   orion_free(NULL, p->x, p->x_size, sizeof *p->x);
   orion_free(NULL, p->y, p->y_size, sizeof *p->y);
 }
 
 static orion_status create(const orion_kernels *k, orion_kernel_type type, shape s, size_t rows, size_t fill,
-                           product *p, orion_error *err) {
+                           bool fast, size_t threads, product *p, orion_error *err) {
   size_t N = (size_t)s.rows, K = (size_t)s.cols, one = orion_panels_size(type, N, K), copies = 1;
   if (rows < MANY) copies += fill / one;
   *p = (product){.k = k, .rows = rows, .panels = orion_panel_count(N) * copies};
   p->data_size = one * copies;
+  p->many = orion_many_pays(k, rows, N, K, fast);
+  p->fast = fast;
+  p->scratch_size = p->many ? threads * ORION_MATMUL_MANY_SCRATCH : 0;
   p->x_size = rows * K;
   p->y_size = rows * p->panels * ORION_PANEL_ROWS;
   unsigned char *data = orion_alloc_aligned(NULL, p->data_size, ORION_ALIGN_CACHE);
@@ -48,7 +61,8 @@ static orion_status create(const orion_kernels *k, orion_kernel_type type, shape
   p->w = (orion_panels){.data = data, .type = type, .rows = p->panels * ORION_PANEL_ROWS, .cols = K};
   p->x = orion_alloc(NULL, p->x_size, sizeof *p->x);
   p->y = orion_alloc_zero(NULL, p->y_size, sizeof *p->y);
-  bool ok = data && row && p->x && p->y;
+  if (p->many) p->scratch = orion_alloc_aligned(NULL, p->scratch_size, ORION_ALIGN_CACHE);
+  bool ok = data && row && p->x && p->y && (p->scratch || !p->many);
   for (size_t i = 0; ok && i < p->x_size; i++) p->x[i] = fraction(i);
   for (size_t n = 0; ok && n < N; n++) {
     for (size_t i = 0; i < K; i++) row[i] = fraction(n * K + i);
@@ -65,14 +79,17 @@ static orion_status measure_product(const orion_bench_options *o, orion_ceiling 
                                     size_t rows, double *samples, orion_bench_report *r, orion_error *err) {
   product p;
   size_t fill = o->quick ? (size_t)1 << 20 : (size_t)192 << 20;
-  ORION_TRY(create(orion_ceiling_kernels(c), type, s, rows, fill, &p, err));
+  const size_t threads = (size_t)orion_pool_threads(orion_ceiling_pool(c));
+  const bool fast = o->precision && strcmp(o->precision, "fast") == 0;
+  ORION_TRY(create(orion_ceiling_kernels(c), type, s, rows, fill, fast, threads, &p, err));
   bool many = rows >= MANY;
-  size_t pieces = (size_t)orion_pool_threads(orion_ceiling_pool(c)) * 4, grain = (p.panels + pieces - 1) / pieces, n = 0;
+  const orion_multiplier by = p.many ? orion_bench_multiplier(o, c, false) : ORION_MULTIPLY_ADD;
+  size_t pieces = threads * 4, grain = (p.panels + pieces - 1) / pieces, n = 0;
   double work = many ? 2.0 * (double)p.w.rows * (double)p.w.cols * (double)rows : (double)p.data_size;
   double ceiling = 0, start = orion_now();
   orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
   for (int i = 0; i < o->repeat && (i < 3 || orion_now() - start < MOST_SECONDS); i++) {
-    double peak = many ? orion_ceiling_multiply_add(c) : orion_ceiling_read(c, p.data_size);
+    double peak = many ? orion_ceiling_multiply(c, by) : orion_ceiling_read(c, p.data_size);
     ceiling = peak > ceiling ? peak : ceiling;
     double begin = orion_now();
     orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
@@ -82,7 +99,7 @@ static orion_status measure_product(const orion_bench_options *o, orion_ceiling 
   char name[64];
   snprintf(name, sizeof name, "%s %lldx%lld rows %zu", type_name(type), (long long)s.rows, (long long)s.cols, rows);
   ORION_TRY(orion_bench_add(r, name, many ? "GFLOP/s" : "GB/s", samples, n, err));
-  orion_bench_set_ceiling(r, many ? "multiply_add" : "plain_read", ceiling);
+  orion_bench_set_ceiling(r, many ? orion_multiplier_name(by) : "plain_read", ceiling);
   return ORION_OK;
 }
 
@@ -124,8 +141,11 @@ static orion_status measure_all(const orion_bench_options *o, orion_ceiling *c, 
   size_t repeat = (size_t)o->repeat;
   for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_read(c, 0);
   ORION_TRY(orion_bench_add(r, "memory_read", "GB/s", samples, repeat, err));
-  for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_multiply_add(c);
-  ORION_TRY(orion_bench_add(r, "multiply_add", "GFLOP/s", samples, repeat, err));
+  for (orion_multiplier m = ORION_MULTIPLY_ADD; m < ORION_MULTIPLIERS; m++) {
+    if (!orion_ceiling_has(c, m)) continue;
+    for (size_t i = 0; i < repeat; i++) samples[i] = orion_ceiling_multiply(c, m);
+    ORION_TRY(orion_bench_add(r, orion_multiplier_name(m), m == ORION_MULTIPLY_INT8 ? "GOP/s" : "GFLOP/s", samples, repeat, err));
+  }
   for (int type = ORION_KERNEL_F16; type >= ORION_KERNEL_F32; type--) {
     for (size_t s = 0; s < n_shapes; s++) {
       bool tall = shapes[s].rows > 16384;  // a classifier: prompts need one row of it

@@ -1,6 +1,7 @@
 // Prompts, which are bound by arithmetic: a matrix that is read once serves all tokens. The ceiling is what the same
-// threads multiply and add in registers at the device's instruction set level.
+// threads multiply and add in registers at the device's instruction set level, by the instructions that its products take.
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "bench/subject.h"
@@ -23,14 +24,16 @@ static orion_status measure_length(const orion_bench_options *o, bench_subject *
   char name[64];
   size_t repeat = (size_t)o->repeat;
   double flops = orion_bench_prefill_flops(&s->model->config, n), best = 0;
+  const bool quantised = o->weights && strncmp(o->weights, "int", 3) == 0;
+  const orion_multiplier by = orion_bench_multiplier(o, ceiling, quantised);
   for (size_t i = 0; i < repeat; i++) {
-    if (ceiling) peaks[i] = orion_ceiling_multiply_add(ceiling);
+    if (ceiling) peaks[i] = orion_ceiling_multiply(ceiling, by);
     double begin = orion_now();
     ORION_TRY(orion_bench_feed(s, n, err));
     seconds[i] = orion_now() - begin;
   }
   if (ceiling) {
-    snprintf(name, sizeof name, "multiply_add@%lld", (long long)n);
+    snprintf(name, sizeof name, "%s@%lld", orion_multiplier_name(by), (long long)n);
     ORION_TRY(orion_bench_add(r, name, "GFLOP/s", peaks, repeat, err));
     best = r->figures[r->n - 1].stat.best;
     snprintf(name, sizeof name, "floor@%lld", (long long)n);
@@ -45,7 +48,7 @@ static orion_status measure_length(const orion_bench_options *o, bench_subject *
   for (size_t i = 0; i < repeat; i++) seconds[i] *= flops / (double)n * 1e-9;
   snprintf(name, sizeof name, "prefill_compute@%lld", (long long)n);
   ORION_TRY(orion_bench_add(r, name, "GFLOP/s", seconds, repeat, err));
-  if (ceiling) orion_bench_set_ceiling(r, "multiply_add", best);
+  if (ceiling) orion_bench_set_ceiling(r, orion_multiplier_name(by), best);
   return ORION_OK;
 }
 

@@ -63,6 +63,14 @@ orion_status orion_bench_ceiling_of(const orion_bench_options *o, orion_device *
   return orion_ceiling_create(NULL, info.family, info.threads, o->quick ? (size_t)8 << 20 : 0, out, err);
 }
 
+orion_multiplier orion_bench_multiplier(const orion_bench_options *o, const orion_ceiling *ceiling, bool quantised) {
+  const bool fast = (o->precision && strcmp(o->precision, "fast") == 0) || (o->device && strstr(o->device, "precision=fast"));
+  if (!ceiling) return ORION_MULTIPLY_ADD;
+  if (quantised) return fast && orion_ceiling_has(ceiling, ORION_MULTIPLY_INT8) ? ORION_MULTIPLY_INT8 : ORION_MULTIPLY_ADD;
+  const bool many = fast || orion_ceiling_kernels(ceiling)->many_exact;
+  return many && orion_ceiling_has(ceiling, ORION_MULTIPLY_BF16) ? ORION_MULTIPLY_BF16 : ORION_MULTIPLY_ADD;
+}
+
 orion_status orion_bench_choose(const orion_bench_options *o, const int64_t *defaults, size_t n_defaults, int64_t most,
                                 int64_t *out, size_t *out_n, orion_error *err) {
   *out_n = 0;

@@ -24,6 +24,10 @@ void orion_bench_note_device(orion_bench_report *r, orion_device *device);
 orion_status orion_bench_ceiling_of(const orion_bench_options *o, orion_device *device, orion_ceiling **out,
                                     orion_error *err);
 
+// What multiplies in the device's products of many rows: the bytes of rounded rows, bf16, or the parts of it that exact
+// ones are made of, else fp32.
+orion_multiplier orion_bench_multiplier(const orion_bench_options *o, const orion_ceiling *ceiling, bool quantised);
+
 // Positions or lengths to measure: those of the options, or else the defaults that `most` leaves room for.
 orion_status orion_bench_choose(const orion_bench_options *o, const int64_t *defaults, size_t n_defaults, int64_t most,
                                 int64_t *out, size_t *out_n, orion_error *err);

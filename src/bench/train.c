@@ -61,6 +61,7 @@ static orion_status open_training(const orion_bench_options *o, training *t, ori
   ORION_TRY(orion_model_open(NULL, o->model, &t->model, err));
   t->config = t->model->config;
   ORION_TRY(orion_device_open(o->device, o->threads, NULL, &t->device, err));
+  if (o->precision) ORION_TRY(orion_cpu_set_precision(t->device, o->precision, err));
   orion_bench_note_device(r, t->device);
   return ORION_OK;
 }
@@ -101,10 +102,11 @@ static orion_status add_steps(const orion_bench_options *o, training *t, orion_c
   double *step = samples, *optimizer = samples + n, *peaks = samples + 2 * n, *share = samples + 3 * n;
   double flops = step_flops(t), tokens = (double)(t->options.batch * t->options.accum * t->options.seq);
   double before[ORION_CPU_KINDS] = {0};
+  const orion_multiplier by = orion_bench_multiplier(o, ceiling, false);
   orion_train_metrics m;
   orion_cpu_profile_device(t->device, before);
   for (size_t i = 0; i < n; i++) {
-    peaks[i] = ceiling ? orion_ceiling_multiply_add(ceiling) : 0;
+    peaks[i] = ceiling ? orion_ceiling_multiply(ceiling, by) : 0;
     ORION_TRY(orion_trainer_step(t->trainer, &m, err));
     step[i] = m.step_ms;
     optimizer[i] = m.optimizer_ms + m.update_ms;
@@ -112,7 +114,7 @@ static orion_status add_steps(const orion_bench_options *o, training *t, orion_c
   }
   double best = 0;
   if (ceiling) {
-    ORION_TRY(orion_bench_add(r, "multiply_add", "GFLOP/s", peaks, n, err));
+    ORION_TRY(orion_bench_add(r, orion_multiplier_name(by), "GFLOP/s", peaks, n, err));
     best = r->figures[r->n - 1].stat.best;
     ORION_TRY(orion_bench_add_value(r, "floor", "ms", flops / best * 1e-6, err));
   }
@@ -123,7 +125,7 @@ static orion_status add_steps(const orion_bench_options *o, training *t, orion_c
   ORION_TRY(orion_bench_add(r, "train_rate", "tok/s", step, n, err));
   for (size_t i = 0; i < n; i++) step[i] *= flops / tokens * 1e-9;
   ORION_TRY(orion_bench_add(r, "train_compute", "GFLOP/s", step, n, err));
-  if (ceiling) orion_bench_set_ceiling(r, "multiply_add", best);
+  if (ceiling) orion_bench_set_ceiling(r, orion_multiplier_name(by), best);
   return add_kinds(t, before, n, r, err);
 }
 

@@ -50,6 +50,7 @@ run() { qemu-aarch64 -cpu max "$out/test" "$@" | grep -v '^1\.\.' | sed -E 's/^(
   run "neon with dotprod" "rounded rows"
   run "neon with i8mm" "rounded rows"
   run "neon with bf16" "matrix instructions"
+  run "neon with bf16" "ceilings"
 } >"$out/said"
 cat "$out/said"
 echo "1..$(($(grep -c -E '^(not )?ok' "$out/said") + 1))"

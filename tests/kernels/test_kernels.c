@@ -862,6 +862,19 @@ static void attentions(const orion_kernels *level) {
 
 #include "many_rows.h"
 
+// Twice the rounds are twice the operations, and what they come to is a number.
+static void ceilings(const orion_kernels *level) {
+  float (*const multiply[])(size_t, double *) = {level->multiply_bf16, level->multiply_int8};
+  for (int i = 0; i < 2; i++) {
+    double once = 0, twice = 0;
+    if (!multiply[i]) continue;
+    float sum = multiply[i](1, &once);
+    CHECK(sum == sum && once > 0, "ceiling %d: %g of %g operations", i, (double)sum, once);
+    sum = multiply[i](2, &twice);
+    CHECK(sum == sum && twice == 2 * once, "ceiling %d: %g of %g operations", i, (double)sum, twice);
+  }
+}
+
 // ---- main ----
 
 static const struct { const char *name; void (*run)(const orion_kernels *level); } tests[] = {
@@ -879,6 +892,7 @@ static const struct { const char *name; void (*run)(const orion_kernels *level);
   {"matmul with any operand transposed", matmuls},
   {"products of many rows by matrix instructions, where there are any", many_rows},
   {"attention", attentions},
+  {"ceilings of instructions for bf16 and bytes, where there are any", ceilings},
 };
 enum { TESTS = sizeof tests / sizeof *tests };
 

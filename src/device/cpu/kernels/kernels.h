@@ -237,6 +237,9 @@ typedef struct orion_kernels {
   // whether any bit was set. n rounds of x = x * two[0] + two[1] in registers, counting the operations.
   int32_t (*read_bytes)(const void *data, size_t bytes);
   float (*multiply_add)(const float *two, size_t n, double *out_flops);
+  // The same where the level has instructions for products of bf16, and of bytes; else NULL.
+  float (*multiply_bf16)(size_t n, double *out_flops);
+  float (*multiply_int8)(size_t n, double *out_ops);
 } orion_kernels;
 
 // Whether a product [m, k] * [k, n] is for linear_many and matmul_many.

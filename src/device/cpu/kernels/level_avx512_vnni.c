@@ -7,9 +7,13 @@
 
 #include "device/cpu/kernels/body_lanes.h"
 #include "device/cpu/kernels/body_rounded.h"
+#include "device/cpu/kernels/body_ceiling_bytes.h"
 #include "device/cpu/kernels/body_rounded_tiles.h"
 
-void orion_kernels_install_avx512_vnni(orion_kernels *k) { install_rounded(k); }
+void orion_kernels_install_avx512_vnni(orion_kernels *k) {
+  install_rounded(k);
+  install_ceiling_bytes(k);
+}
 void orion_kernels_install_amx_int8(orion_kernels *k) { install_rounded_tiles(k); }
 #else
 void orion_kernels_install_avx512_vnni(orion_kernels *k) {}

@@ -7,8 +7,12 @@
 
 #include "device/cpu/kernels/body_lanes.h"
 #include "device/cpu/kernels/body_rounded.h"
+#include "device/cpu/kernels/body_ceiling_bytes.h"
 
-void orion_kernels_install_neon_dotprod(orion_kernels *k) { install_rounded(k); }
+void orion_kernels_install_neon_dotprod(orion_kernels *k) {
+  install_rounded(k);
+  install_ceiling_bytes(k);
+}
 #else
 void orion_kernels_install_neon_dotprod(orion_kernels *k) {}
 #endif

@@ -1,6 +1,6 @@
 // The product kernels alone, at the shapes of a model's matrices: a few rows of activations are bound by reading the
-// weights, many by multiplying (by matrix instructions where the level has them), and each is put beside that ceiling. Weights for few rows are copied until they fill
-// memory well beyond the caches, as a model's layers do.
+// weights, many by multiplying (by matrix instructions where the level has them), and each is put beside that ceiling.
+// Weights for few rows are copied until they fill memory well beyond the caches, as a model's layers do.
 #include <stdio.h>
 #include <string.h>
 

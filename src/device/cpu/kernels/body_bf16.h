@@ -21,7 +21,7 @@
 #ifdef HAVE_BF16
 #define BF16 __attribute__((target("avx512bf16")))
 
-enum { BF16_ROWS = 512, BF16_DEPTH = 256, BF16_STEPS = BF16_DEPTH / 32 };
+enum { BF16_ROWS = 1024, BF16_DEPTH = 256, BF16_STEPS = BF16_DEPTH / 32 };
 typedef struct bf16_scratch {
   uint8_t a[BF16_ROWS / 16 * BF16_STEPS * STEP_BYTES];
   uint8_t b[2 * BF16_STEPS * STEP_BYTES];
@@ -67,10 +67,11 @@ BF16 INLINE void words_along(bool all, uint32_t *to, const vectors *s, size_t n,
 // those of all vectors.
 BF16 INLINE void pack_step_of(bool all, uint8_t *to, const vectors *s, bool left, size_t n, size_t depth) {
   _Alignas(64) uint32_t words[16 * 16];
+  const vectors own = *s;  // which nothing that is written here may change
   const bool across = s->type == ORION_KERNEL_F16 || s->vector == 1, turned = across == left;
   uint32_t *first = turned ? words : (uint32_t *)(void *)to;
-  if (across) words_across(all, first, s, n, depth);
-  else words_along(all, first, s, n, depth);
+  if (across) words_across(all, first, &own, n, depth);
+  else words_along(all, first, &own, n, depth);
   if (turned) transpose_16((float *)(void *)to, 16, (const float *)(const void *)words, 16);
 }
 BF16 static void pack_step(uint8_t *to, const vectors *s, bool left, size_t n, size_t depth) {

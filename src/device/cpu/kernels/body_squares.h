@@ -184,7 +184,7 @@ static void linear_by_squares(float *y, size_t y_stride, const float *x, size_t 
 // The ceiling: chains in registers.
 static float multiply_squares(size_t n, double *out_flops) {
   enum { CHAINS = 12 };
-  const bfloat16x8_t half = vreinterpretq_bf16_u16(vdupq_n_u16(0x3f00));
+  const bfloat16x8_t half = vreinterpretq_bf16_u16(vdupq_n_u16(0x3f01));  // 0.5 exactly would make gcc 12 take it for fp16's
   float32x4_t sum[CHAINS];
   for (int c = 0; c < CHAINS; c++) sum[c] = vdupq_n_f32((float)c);
   for (size_t i = 0; i < n; i++) {

@@ -224,7 +224,9 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->rounded = b->fast && d->block > 0;
   d->strips = !d->matrix && !d->rounded && d->rows >= STRIPS_LEAST && d->k;
   d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : d->strips ? ORION_STRIPS_SCRATCH : 0;
-  d->tall = d->matrix ? even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT) : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT) : ROWS;
+  d->tall = d->matrix   ? even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT)
+            : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT)
+                        : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
   d->few = !d->matrix && d->rows <= FEW_ROWS;

@@ -21,18 +21,18 @@ typedef struct attention_state {
 INLINE void dots(const int R, orion_kernel_type type, const float *q, size_t stride, const void *key, size_t n,
                  float *out) {
   v16 even[4], odd[4];
-#pragma GCC unroll 4
+UNROLL(4)
   for (int r = 0; r < R; r++) even[r] = odd[r] = v16_zero();
   size_t e = 0;
   for (; e + 32 <= n; e += 32) {
     v16 k0 = v16_load_as(type, key, e), k1 = v16_load_as(type, key, e + 16);
-#pragma GCC unroll 4
+UNROLL(4)
     for (int r = 0; r < R; r++) {
       even[r] = v16_fma(v16_load(q + (size_t)r * stride + e), k0, even[r]);
       odd[r] = v16_fma(v16_load(q + (size_t)r * stride + e + 16), k1, odd[r]);
     }
   }
-#pragma GCC unroll 4
+UNROLL(4)
   for (int r = 0; r < R; r++) {
     const float *row = q + (size_t)r * stride;
     size_t i = e;

@@ -44,7 +44,7 @@ INLINE trio_out trio_part(float *panels, size_t p, size_t depth) {
 
 INLINE void put(trio_out *out, size_t k, v16 x) {
   const vec parts[] = V16_VECS(x);
-#pragma GCC unroll 4
+UNROLL(4)
   for (size_t i = 0; i < VECS_OF_16; i++) vec_store(out->part[i] + k * PANEL_COLS, parts[i]);
 }
 
@@ -55,7 +55,7 @@ INLINE void put_words(trio_out out, orion_kernel_type type, const uint8_t *from,
   const size_t step = in_word(type);
   for (; n >= step; n -= step, from += 64, k += step) {
     v16i words = words_at(type, from);
-#pragma GCC unroll 8
+UNROLL(8)
     for (int i = 0; i < (int)step; i++) put(&out, k + (size_t)i, element(type, words, i));
   }
   for (size_t i = 0; i < n; i++) put(&out, k + i, element_any(type, words_at(type, from), i));

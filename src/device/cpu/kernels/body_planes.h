@@ -71,7 +71,7 @@ INLINE v16i upper_half(v16 x) { return i16_and(i16_add(v16_bits(x), i16_set(0x80
 // Into `planes` of them, a constant at every call.
 INLINE void split(const int planes, v16 x, v16i plane[PLANES], plane_seen *seen) {
   seen->largest = _mm512_max_epu32(seen->largest, i16_and(v16_bits(x), i16_set(0x7fffffff)));
-#pragma GCC unroll 3
+UNROLL(3)
   for (int p = 0; p < planes; p++) {
     plane[p] = upper_half(x);
     x = v16_sub(x, v16_of(plane[p]));
@@ -92,7 +92,7 @@ static plane_kind split_rows(uint8_t *to, const float *rows, size_t height, size
         split(PLANES, v16_load(rows + r * PLANE_ROW + s * 32), low, &seen);
         split(PLANES, v16_load(rows + r * PLANE_ROW + s * 32 + 16), high, &seen);
       }
-#pragma GCC unroll 3
+UNROLL(3)
       for (int p = 0; p < PLANES; p++) {
         _mm512_storeu_si512(to + (size_t)p * A_PLANE + s * 2 * STEP_BYTES + r * 64,
                             _mm512_permutex2var_epi16(low[p], order, high[p]));
@@ -109,7 +109,7 @@ INLINE plane_kind split_panel_in(const int planes, uint8_t *to, const float *pan
     v16i even[PLANES] = {0}, odd[PLANES] = {0};
     if (k < depth) split(planes, v16_load(panel + k * 16), even, &seen);
     if (k + 1 < depth) split(planes, v16_load(panel + k * 16 + 16), odd, &seen);
-#pragma GCC unroll 3
+UNROLL(3)
     for (int p = 0; p < planes; p++) {
       _mm512_storeu_si512(to + (size_t)p * B_PLANE + k * 32, i16_or(_mm512_srli_epi32(even[p], 16), odd[p]));
     }

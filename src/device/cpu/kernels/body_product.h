@@ -46,7 +46,7 @@ INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, co
   const size_t row = in->row, col = unit ? 1 : in->col, panel = apart * in->panel, step = in->step;
   const char *next = ahead ? ahead->at : NULL;
   const size_t next_step = ahead ? ahead->step : 0;
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
     const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * apart * 16;
@@ -58,16 +58,16 @@ INLINE void tile(const int R, const int C, orion_kernel_type type, bool unit, co
       __builtin_prefetch(next, 0, 2);
       next += next_step;
     }
-#pragma GCC unroll 4
+UNROLL(4)
     for (int c = 0; c < C; c++) w[c] = v16_load_as(type, b, (size_t)c * panel + k * step);
-#pragma GCC unroll 16
+UNROLL(16)
     for (int r = 0; r < R; r++) {
       v16 x = v16_set(a[(size_t)r * row + k * col]);
-#pragma GCC unroll 4
+UNROLL(4)
       for (int c = 0; c < C; c++) sum[r * C + c] = v16_fma(x, w[c], sum[r * C + c]);
     }
   }
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
     if (out->bias) sum[i] = v16_add(sum[i], load_lanes(out->bias + (size_t)(i % C) * apart * 16, lanes));

@@ -53,7 +53,7 @@ typedef struct quantised_in {
 
 // a is at the element that b, of panel c, stands for.
 INLINE void add_products(const int R, const int C, int c, v16 *sum, const quantised_in *in, const float *a, v16 b) {
-#pragma GCC unroll 16
+UNROLL(16)
   for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row]), b, sum[r * C + c]);
 }
 
@@ -65,7 +65,7 @@ INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fet
   size_t left = in->group;
   for (; left >= n; left -= n, a += n, w += 64, ahead += in->ahead.step) {
     if (fetch) __builtin_prefetch(ahead, 0, 2);
-#pragma GCC unroll 4
+UNROLL(4)
     for (int c = 0; c < C; c++) {
       const uint8_t *at = w + (size_t)c * in->panel;
       if (type == ORION_KERNEL_F32) {
@@ -73,13 +73,13 @@ INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fet
         continue;
       }
       v16i words = words_at(type, at);
-#pragma GCC unroll 8
+UNROLL(8)
       for (int i = 0; i < (int)n; i++) add_products(R, C, c, sum, in, a + i, element(type, words, i));
     }
   }
-#pragma GCC unroll 1
+UNROLL(1)
   for (size_t i = 0; i < left; i++, a++) {
-#pragma GCC unroll 4
+UNROLL(4)
     for (int c = 0; c < C; c++) {
       add_products(R, C, c, sum, in, a, element_any(type, words_at(type, w + (size_t)c * in->panel), i));
     }
@@ -88,7 +88,7 @@ INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fet
 
 // total = fma(sum, scale, total) of group g; without a scale the sums of a part are the totals.
 INLINE void add_group(const int R, const int C, const v16 *sum, size_t g, const quantised_in *in) {
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     v16 total = sum[i];
     if (in->scale) {
@@ -102,19 +102,19 @@ INLINE void add_group(const int R, const int C, const v16 *sum, size_t g, const 
 INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, bool fetch, const quantised_in *in,
                            const tile_out *out) {
   const size_t words = (in->group + in_word(type) - 1) / in_word(type);
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart;
     v16_store(in->total + i * 16, out->resume ? load_lanes(y, i % C == C - 1 ? out->last : 16) : v16_zero());
   }
   for (size_t g = 0; g < in->groups; g++) {
     v16 sum[TILE_MOST];
-#pragma GCC unroll 16
+UNROLL(16)
     for (int i = 0; i < R * C; i++) sum[i] = in->part ? v16_load(in->total + i * 16) : v16_zero();
     sum_group(R, C, type, fetch, sum, in, in->a + g * in->group, in->w + g * words * 64, in->ahead.at + g * words * in->ahead.step);
     add_group(R, C, sum, g, in);
   }
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
     v16 total = v16_load(in->total + i * 16);
@@ -168,7 +168,7 @@ INLINE void widen_words(float *dst, orion_kernel_type type, const uint8_t *from,
   const size_t step = in_word(type);
   for (; n >= step; n -= step, from += 64, dst += step * 16) {
     v16i words = words_at(type, from);
-#pragma GCC unroll 8
+UNROLL(8)
     for (int i = 0; i < (int)step; i++) v16_store(dst + i * 16, element(type, words, i));
   }
   for (size_t i = 0; i < n; i++) v16_store(dst + i * 16, element_any(type, words_at(type, from), i));

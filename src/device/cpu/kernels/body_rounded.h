@@ -105,14 +105,14 @@ typedef struct rounded_in {
 // Sums of one block, of R rows by C panels (constants at every call): `words` of a panel from w on, q of the first row.
 INLINE void sum_block_i8(const int R, const int C, v16i *sum, const rounded_in *in, const uint8_t *w, const int8_t *q,
                          size_t words) {
-#pragma GCC unroll 4
+UNROLL(4)
   for (int i = 0; i < R * C; i++) sum[i] = i16_set(0);
-#pragma GCC unroll WORDS_AT_ONCE
+UNROLL(WORDS_AT_ONCE)
   for (size_t i = 0; i < words; i++) {
-#pragma GCC unroll 4
+UNROLL(4)
     for (int c = 0; c < C; c++) {
       v16i word = w4_of(load_words(w + (size_t)c * in->panel + i * 64));
-#pragma GCC unroll 4
+UNROLL(4)
       for (int r = 0; r < R; r++) {
         sum[r * C + c] = i16_dot4(sum[r * C + c], word, x4_load(q + (size_t)r * in->shape.row + i * 4));
       }
@@ -123,21 +123,21 @@ INLINE void sum_block_i4(const int R, const int C, v16i *sum, const rounded_in *
                          size_t words) {
   const v16i low = i16_set(0x0F0F0F0F);
   p16 pairs[ROUNDED_TILE];
-#pragma GCC unroll 4
+UNROLL(4)
   for (int i = 0; i < R * C; i++) pairs[i] = p16_zero();
-#pragma GCC unroll WORDS_AT_ONCE
+UNROLL(WORDS_AT_ONCE)
   for (size_t i = 0; i < words; i++) {
-#pragma GCC unroll 4
+UNROLL(4)
     for (int c = 0; c < C; c++) {
       v16i word = load_words(w + (size_t)c * in->panel + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
-#pragma GCC unroll 4
+UNROLL(4)
       for (int r = 0; r < R; r++) {
         const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;
         pairs[r * C + c] = p16_dot4(p16_dot4(pairs[r * C + c], even, x4_load(eight)), odd, x4_load(eight + 4));
       }
     }
   }
-#pragma GCC unroll 4
+UNROLL(4)
   for (int i = 0; i < R * C; i++) sum[i] = p16_sum(pairs[i]);
 }
 
@@ -158,27 +158,27 @@ INLINE void tile_rounded(const int R, const int C, orion_kernel_type type, bool 
   const int8_t *q = (const int8_t *)in->x;
   v16 total[ROUNDED_TILE], sum[ROUNDED_TILE];
   v16i whole[ROUNDED_TILE];
-#pragma GCC unroll 4
+UNROLL(4)
   for (int i = 0; i < R * C; i++) total[i] = v16_zero();
   for (size_t g = 0, block = 0; g < in->groups; g++) {
-#pragma GCC unroll 4
+UNROLL(4)
     for (int i = 0; i < R * C; i++) sum[i] = v16_zero();
     for (size_t b = 0; b < blocks; b++, block++, w += words * 64, q += ORION_ROUNDED_BLOCK) {
       if (type == ORION_KERNEL_I8) sum_block_i8(R, C, whole, in, w, q, words);
       else sum_block_i4(R, C, whole, in, w, q, words);
-#pragma GCC unroll 4
+UNROLL(4)
       for (int i = 0; i < R * C; i++) {
         v16 scaled = scaled_block(type, whole[i], in, i / C, block);
         sum[i] = single ? scaled : v16_add(sum[i], scaled);
       }
     }
-#pragma GCC unroll 4
+UNROLL(4)
     for (int i = 0; i < R * C; i++) {
       v16 scale = v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16);
       total[i] = v16_add(total[i], v16_mul(sum[i], scale));
     }
   }
-#pragma GCC unroll 4
+UNROLL(4)
   for (int i = 0; i < R * C; i++) {
     size_t lanes = i % C == C - 1 ? out->last : 16;
     if (out->bias) total[i] = v16_add(total[i], load_lanes(out->bias + (size_t)(i % C) * in->apart, lanes));

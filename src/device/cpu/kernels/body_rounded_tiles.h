@@ -73,7 +73,7 @@ TILES INLINE void multiply_tile(bool single, const rounded_tile *in, const tile_
   const bool in_registers = single || in->done > 0;
   size_t done = in->done;
   const orion_half *scale = in->scale;
-#pragma GCC unroll 16
+UNROLL(16)
   for (size_t r = 0; r < 16; r++) {
     v16 held = in->begun ? load_lanes(out->y + r * out->stride, out->last) : v16_zero();
     sum[r] = in_registers ? held : v16_zero();
@@ -86,7 +86,7 @@ TILES INLINE void multiply_tile(bool single, const rounded_tile *in, const tile_
     const int32_t *whole = s->sums[batch % 2][b % TILES_BATCH];
     const float *row_scale = in->row_scale + b * 16;
     v16 weight = single ? v16_load_half(scale + b * 16) : v16_zero();
-#pragma GCC unroll 16
+UNROLL(16)
     for (size_t r = 0; r < 16; r++) {
       v16 scaled = v16_mul(i16_to_float(i16_load(whole + r * 16)), v16_set(row_scale[r]));
       sum[r] = v16_add(sum[r], single ? v16_mul(scaled, weight) : scaled);
@@ -95,13 +95,13 @@ TILES INLINE void multiply_tile(bool single, const rounded_tile *in, const tile_
     weight = v16_load_half(scale);
     scale += 16;
     done = 0;
-#pragma GCC unroll 16
+UNROLL(16)
     for (size_t r = 0; r < 16; r++) {
       v16_store(s->total + r * 16, v16_add(v16_load(s->total + r * 16), v16_mul(sum[r], weight)));
       sum[r] = v16_zero();
     }
   }
-#pragma GCC unroll 16
+UNROLL(16)
   for (size_t r = 0; r < 16; r++) {
     v16 y = single || done ? sum[r] : v16_load(s->total + r * 16);
     if (out->bias) y = v16_add(y, load_lanes(out->bias, out->last));

@@ -84,15 +84,15 @@ typedef struct strip_in {
 } strip_in;
 
 INLINE void strip_sums(vec *sum, const float *strip, const float *panel, size_t depth) {
-#pragma GCC unroll 8
+UNROLL(8)
   for (size_t k = 0; k < depth; k++) {
     vec b[TILE_VECS];
-#pragma GCC unroll 4
+UNROLL(4)
     for (size_t v = 0; v < TILE_VECS; v++) b[v] = vec_load(panel + k * PANEL_COLS + v * VEC_LANES);
-#pragma GCC unroll 16
+UNROLL(16)
     for (size_t r = 0; r < STRIP_ROWS; r++) {
       vec a = vec_set(strip[k * STRIP_ROWS + r]);
-#pragma GCC unroll 4
+UNROLL(4)
       for (size_t v = 0; v < TILE_VECS; v++) sum[r * TILE_VECS + v] = vec_fma(a, b[v], sum[r * TILE_VECS + v]);
     }
   }
@@ -101,12 +101,12 @@ INLINE void strip_sums(vec *sum, const float *strip, const float *panel, size_t 
 // One chain, from zero or from what C holds.
 static void strip_chain(float *c, size_t c_stride, const strip_in *in) {
   vec sum[STRIP_ROWS * TILE_VECS];
-#pragma GCC unroll 32
+UNROLL(32)
   for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
     sum[i] = in->resume ? vec_load(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES) : vec_set(0.0f);
   }
   strip_sums(sum, in->strip, in->panel, in->group);
-#pragma GCC unroll 32
+UNROLL(32)
   for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
     const size_t j = i % TILE_VECS * VEC_LANES;
     if (in->scale) sum[i] = vec_fma(sum[i], vec_load(in->scale + j), vec_set(0.0f));
@@ -121,10 +121,10 @@ static void strip_groups(float *c, size_t c_stride, const strip_in *in) {
     const float *scale = in->scale + g * PANEL_COLS, *bias = g + 1 == in->groups ? in->bias : NULL;
     const bool resume = in->resume || g > 0;
     vec sum[STRIP_ROWS * TILE_VECS];
-#pragma GCC unroll 32
+UNROLL(32)
     for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) sum[i] = vec_set(0.0f);
     strip_sums(sum, in->strip + g * in->group * STRIP_ROWS, in->panel + g * in->group * PANEL_COLS, in->group);
-#pragma GCC unroll 32
+UNROLL(32)
     for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
       const size_t j = i % TILE_VECS * VEC_LANES;
       float *at = c + i / TILE_VECS * c_stride + j;

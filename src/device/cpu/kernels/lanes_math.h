@@ -17,7 +17,7 @@ INLINE v16m v16_is_nan(v16 x) { return m16_not(v16_eq(x, x)); }
 // Polynomial with coefficients from the constant term up.
 INLINE v16 v16_poly(v16 x, const float *c, int degree) {
   v16 r = v16_set(c[degree]);
-#pragma GCC unroll 16
+UNROLL(16)
   for (int i = degree - 1; i >= 0; i--) r = v16_fma(r, x, v16_set(c[i]));
   return r;
 }

@@ -9,21 +9,21 @@
 // dst[c * dst_stride + r] = src[r * src_stride + c] for r, c < 8. Pairs, then fours, then halves change places.
 INLINE void transpose_8(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   __m256 x[8], y[8];
-#pragma GCC unroll 8
+UNROLL(8)
   for (size_t i = 0; i < 8; i++) x[i] = _mm256_loadu_ps(src + i * src_stride);
-#pragma GCC unroll 4
+UNROLL(4)
   for (size_t i = 0; i < 8; i += 2) {
     y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
     y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
   }
-#pragma GCC unroll 2
+UNROLL(2)
   for (size_t i = 0; i < 8; i += 4) {
     x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
     x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xee);
     x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
     x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee);
   }
-#pragma GCC unroll 4
+UNROLL(4)
   for (size_t i = 0; i < 4; i++) {
     _mm256_storeu_ps(dst + i * dst_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
     _mm256_storeu_ps(dst + (i + 4) * dst_stride, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
@@ -38,7 +38,7 @@ INLINE void transpose_4(float *dst, size_t dst_stride, const float *src, size_t 
   __m256 ef = _mm256_unpackhi_ps(a, b), gh = _mm256_unpackhi_ps(c, d);
   __m256 y[] = {_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee), _mm256_shuffle_ps(ef, gh, 0x44),
                 _mm256_shuffle_ps(ef, gh, 0xee)};
-#pragma GCC unroll 4
+UNROLL(4)
   for (size_t i = 0; i < 4; i++) {
     _mm_storeu_ps(dst + i * dst_stride, _mm256_castps256_ps128(y[i]));
     _mm_storeu_ps(dst + (i + 4) * dst_stride, _mm256_extractf128_ps(y[i], 1));

@@ -225,7 +225,7 @@ static void product_by_planes(plane_fn run, float *c, size_t c_stride, orion_mat
   }
 }
 
-static void linear_by_planes(plane_fn run, float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
+INLINE void linear_by_planes(plane_fn run, float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
                              const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch) {
   right_factor right = {.panels = w};
   size_t n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;

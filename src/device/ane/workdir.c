@@ -97,21 +97,25 @@ static orion_status hash_dir(const char *path, char *out, orion_error *err) {
   return ORION_OK;
 }
 
-static orion_status make_locked(const orion_allocator *a, const char *temporary, orion_ane_workdir *out, orion_error *err) {
+// The lock gets its name when it is held: from then on those who sweep see the directory, and must not find it free.
+static orion_status make_locked(const char *temporary, orion_ane_workdir *out, orion_error *err) {
   char path[ORION_ANE_PATH_MAX];
   if (!orion_ane_below(path, sizeof path, temporary, "orion-XXXXXX")) return too_long(temporary, err);
   if (!mkdtemp(path)) return ORION_FAIL(err, ORION_IO, "%s: cannot make a directory: %s", path, strerror(errno));
   memcpy(out->path, path, sizeof path);
-  if (!lock_path(path, out->path)) return too_long(out->path, err);
-  ORION_TRY(orion_file_write(a, path, "", 0, err));
-  out->lock = take_lock(out->path, LOCK_SH);
-  return out->lock >= 0 ? ORION_OK : ORION_FAIL(err, ORION_IO, "%s: cannot be locked: %s", path, strerror(errno));
+  char fresh[ORION_ANE_PATH_MAX];
+  if (!lock_path(path, out->path) || !orion_ane_below(fresh, sizeof fresh, out->path, LOCK ".new")) {
+    return too_long(out->path, err);
+  }
+  out->lock = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  bool held = out->lock >= 0 && flock(out->lock, LOCK_SH | LOCK_NB) == 0 && rename(fresh, path) == 0;
+  return held ? ORION_OK : ORION_FAIL(err, ORION_IO, "%s: cannot be locked: %s", path, strerror(errno));
 }
 
 orion_status orion_ane_workdir_stage(const orion_allocator *a, const orion_program *p, const char *temporary,
                                      orion_ane_workdir *out, char *out_content, orion_error *err) {
   *out = (orion_ane_workdir){.lock = -1};
-  orion_status status = make_locked(a, temporary, out, err);
+  orion_status status = make_locked(temporary, out, err);
   // Small constants go into the text; files are few, since a program may have no more than 16.
   if (status == ORION_OK) status = orion_mil_write_dir(p, out->path, NULL, err);
   if (status == ORION_OK) status = hash_dir(out->path, out_content, err);

@@ -180,11 +180,10 @@ static orion_status feed_plain(orion_speculator *p, const int32_t *tokens, size_
 // One token and, if it may be, guesses behind it.
 static orion_status feed_guessing(orion_speculator *p, int32_t token, orion_error *err) {
   p->text[p->n++] = token;  // so that the guess sees it
-  size_t count = affordable(p, size_at_most(p->width, p->context - p->n));
-  size_t guessed = guess(p, count ? count : 1);
+  size_t guessed = guess(p, size_at_most(p->width, p->context - p->n)), count = guessed ? affordable(p, guessed) : 0;
   p->shadow = guessed && !count ? p->text[p->n] : -1;
   p->info.passes++;
-  if (guessed == 0 || count == 0) {
+  if (count == 0) {
     p->n--;
     return feed_plain(p, &token, 1, err);
   }

@@ -13,10 +13,8 @@
 enum { MOST_DEPTH = 4 };
 
 static const orion_op *user_of(const orion_cpu_build *b, const orion_op *op, orion_opcode code) {
-  orion_value_id v = op->results[0];
-  if (b->uses[v] != 1 || b->user[v] == ORION_NONE) return NULL;
-  const orion_op *user = &b->f->ops[b->user[v]];
-  return user->code == code && user->n_results == 1 ? user : NULL;
+  const orion_op *user = orion_cpu_user_of(b, op->results[0]);
+  return user && user->code == code ? user : NULL;
 }
 
 static bool along_columns(const orion_cpu_build *b, const orion_op *op) {

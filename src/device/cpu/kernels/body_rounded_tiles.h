@@ -185,15 +185,7 @@ TILES static float multiply_byte_tiles(size_t n, double *out_ops) {
   int32_t ones[16 * 16];
   for (size_t i = 0; i < 16 * 16; i++) ones[i] = 0x01010101;
   configure_tiles(64);
-  BARRIER();
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_loadd(4, ones, 64);
-  _tile_loadd(5, ones, 64);
-  _tile_loadd(6, ones, 64);
-  _tile_loadd(7, ones, 64);
+  fill_tiles(ones);
   for (size_t i = 0; i < n; i++) {
     _tile_dpbssd(0, 4, 6);
     _tile_dpbssd(1, 4, 7);

@@ -76,15 +76,7 @@ TILES static float multiply_tiles(size_t n, double *out_flops) {
   float ones[16 * 16];
   for (size_t i = 0; i < 16 * 16; i++) ones[i] = orion_bits_to_float(0x3f803f80);  // two of bf16
   begin_tiles();
-  BARRIER();
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_loadd(4, ones, 64);
-  _tile_loadd(5, ones, 64);
-  _tile_loadd(6, ones, 64);
-  _tile_loadd(7, ones, 64);
+  fill_tiles(ones);
   for (size_t i = 0; i < n; i++) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);

@@ -34,6 +34,19 @@ TILES INLINE void configure_tiles(uint8_t depth) {
   _tile_loadconfig(&config);
 }
 
+// For the ceilings: sums of zero, and all factors, configured for 64 bytes, alike.
+TILES INLINE void fill_tiles(const void *factor) {
+  BARRIER();
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_loadd(4, factor, 64);
+  _tile_loadd(5, factor, 64);
+  _tile_loadd(6, factor, 64);
+  _tile_loadd(7, factor, 64);
+}
+
 TILES INLINE void release_tiles(void) { _tile_release(); }
 
 #endif

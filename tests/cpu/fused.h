@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "device/cpu/build.h"
+#include "grad/grad.h"
 #include "lower/lower.h"
 #include "runs.h"
 
@@ -17,6 +18,27 @@ static orion_plan *lowered(orion_program *p) {
   orion_program_destroy(p);
   assert_int_equal(plan->n_parts, 1);
   return plan;
+}
+
+// An empty program with a function to build into.
+static inline void begin_program(orion_builder *b, orion_program **out) {
+  orion_error err = {0};
+  orion_function *f;
+  assert_ok(orion_program_create(NULL, NULL, out, &err), &err);
+  assert_ok(orion_program_add_function(*out, "main", "ios18", &f, &err), &err);
+  orion_builder_init(b, f);
+}
+
+// The program together with the gradients of `of`, from an input named `seed`; `forward` is destroyed.
+static inline orion_program *with_gradients(orion_program *forward, const char *of, const char *seed, const char *const *wrt,
+                                            size_t n) {
+  const orion_grad_seed seeds = {of, seed};
+  const orion_grad_options options = {.seeds = &seeds, .n_seeds = 1, .wrt = wrt, .n_wrt = n};
+  orion_error err = {0};
+  orion_program *both;
+  assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
+  orion_program_destroy(forward);
+  return both;
 }
 
 // Of the portable level's plan, with fused steps and without: bytes that it needs for values, and its steps.

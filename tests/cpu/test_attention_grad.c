@@ -1,7 +1,6 @@
 // The gradient of attention in one step: the same numbers as operation by operation and as the simulator, for any number of
 // threads the same bits, and without a matrix of all scores.
 #include "fused.h"
-#include "grad/grad.h"
 
 typedef struct shape {
   int64_t batch, tokens, heads, kv_heads, size;
@@ -10,12 +9,9 @@ typedef struct shape {
 // dq, dk and dv of causal attention, for a gradient dy that is an input.
 static orion_plan *gradient_plan(const shape *s) {
   orion_error err = {0};
-  orion_program *forward, *both;
+  orion_program *forward;
   orion_builder b;
-  orion_function *f;
-  assert_ok(orion_program_create(NULL, NULL, &forward, &err), &err);
-  assert_ok(orion_program_add_function(forward, "main", "ios18", &f, &err), &err);
-  orion_builder_init(&b, f);
+  begin_program(&b, &forward);
   const int64_t q_dims[] = {s->batch * s->tokens, s->heads * s->size}, k_dims[] = {q_dims[0], s->kv_heads * s->size};
   orion_ref q = orion_build_param(&b, "q", ORION_FP32, 2, q_dims), k = orion_build_param(&b, "k", ORION_FP32, 2, k_dims);
   orion_ref v = orion_build_param(&b, "v", ORION_FP32, 2, k_dims);
@@ -27,11 +23,7 @@ static orion_plan *gradient_plan(const shape *s) {
   orion_build_output(&b, y, "y");
   assert_ok(orion_builder_finish(&b, &err), &err);
   static const char *const wrt[] = {"q", "k", "v"};
-  const orion_grad_seed seed = {"y", "dy"};
-  const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = 3};
-  assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
-  orion_program_destroy(forward);
-  return lowered(both);
+  return lowered(with_gradients(forward, "y", "dy", wrt, 3));
 }
 
 static const shape shapes[] = {

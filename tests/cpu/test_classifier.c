@@ -2,7 +2,6 @@
 // for any number of threads the same bits, and without a matrix of all logits.
 #include "device/device.h"
 #include "fused.h"
-#include "grad/grad.h"
 #include "train/gradient_sums.h"
 
 typedef struct shape {
@@ -15,25 +14,16 @@ typedef enum kind { LOSS, GRADIENTS, SUMS } kind;
 static orion_plan *plan_of(const shape *s, kind what) {
   static const char *const wrt[] = {"x", "w"}, *const summed[] = {"x", "w"};
   orion_error err = {0};
-  orion_program *p, *both;
+  orion_program *p;
   orion_builder b;
-  orion_function *f;
-  assert_ok(orion_program_create(NULL, NULL, &p, &err), &err);
-  assert_ok(orion_program_add_function(p, "main", "ios18", &f, &err), &err);
-  orion_builder_init(&b, f);
+  begin_program(&b, &p);
   orion_ref x = orion_build_param(&b, "x", ORION_FP32, 2, (int64_t[]){s->rows, s->width});
   orion_ref w = orion_build_param(&b, "w", ORION_FP32, 2, (int64_t[]){s->classes, s->width});
   orion_ref targets = orion_build_param(&b, "targets", ORION_INT32, 1, &s->rows);
   orion_ref logits = ORION_BUILD(&b, "logits", ORION_OP_linear, {"x", x}, {"weight", w});
   orion_build_output(&b, ORION_BUILD(&b, "loss", ORION_OP_orion_cross_entropy, {"logits", logits}, {"targets", targets}), "loss");
   assert_ok(orion_builder_finish(&b, &err), &err);
-  if (what != LOSS) {
-    const orion_grad_seed seed = {"loss", "scale"};
-    const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = 2};
-    assert_ok(orion_grad(p, &options, &both, NULL, &err), &err);
-    orion_program_destroy(p);
-    p = both;
-  }
+  if (what != LOSS) p = with_gradients(p, "loss", "scale", wrt, 2);
   if (what == SUMS) assert_ok(orion_gradient_sums(p, summed, 2, &err), &err);
   return lowered(p);
 }

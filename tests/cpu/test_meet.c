@@ -1,16 +1,6 @@
 // Chains that pull in values of several users: the same bits as operation by operation, whatever is shared and however much of
 // it, and the slopes of activations in one step.
 #include "fused.h"
-#include "grad/grad.h"
-
-static orion_function *begin(orion_builder *b, orion_program **out) {
-  orion_error err = {0};
-  orion_function *f;
-  assert_ok(orion_program_create(NULL, NULL, out, &err), &err);
-  assert_ok(orion_program_add_function(*out, "main", "ios18", &f, &err), &err);
-  orion_builder_init(b, f);
-  return f;
-}
 
 // Values of one shape made of others made before, now and then one that all earlier ones meet in, or that is stored too.
 static orion_program *tangle(uint64_t seed) {
@@ -23,7 +13,7 @@ static orion_program *tangle(uint64_t seed) {
   orion_builder b;
   orion_rng rng;
   orion_rng_seed(&rng, seed, 7);
-  begin(&b, &p);
+  begin_program(&b, &p);
   orion_ref v[MADE];
   static const char *const params[] = {"x0", "x1", "x2"};
   for (int i = 0; i < 3; i++) v[i] = orion_build_param(&b, params[i], ORION_FP32, 2, dims);
@@ -63,20 +53,16 @@ static void tangled_values_have_the_same_bits(void **state) {
 // dx of an activation, for a gradient dy that is an input.
 static orion_plan *slope(orion_opcode code, const char *mode) {
   orion_error err = {0};
-  orion_program *forward, *both;
+  orion_program *forward;
   orion_builder b;
-  begin(&b, &forward);
+  begin_program(&b, &forward);
   orion_ref x = orion_build_param(&b, "x", ORION_FP32, 2, (int64_t[]){31, 200});
   orion_value_id y = mode ? ORION_BUILD(&b, "y", code, {"x", x}, {"mode", orion_build_string(&b, "mode", mode)})
                           : ORION_BUILD(&b, "y", code, {"x", x});
   orion_build_output(&b, y, "y");
   assert_ok(orion_builder_finish(&b, &err), &err);
   static const char *const wrt[] = {"x"};
-  const orion_grad_seed seed = {"y", "dy"};
-  const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = 1};
-  assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
-  orion_program_destroy(forward);
-  return lowered(both);
+  return lowered(with_gradients(forward, "y", "dy", wrt, 1));
 }
 
 static void slopes_are_one_step(void **state) {

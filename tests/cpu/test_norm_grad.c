@@ -1,7 +1,6 @@
 // The gradient of a norm in one step: the same numbers as operation by operation and as the simulator, for any number of threads
 // the same bits, with and without what is added to it, and for a norm whose gamma is not trained.
 #include "fused.h"
-#include "grad/grad.h"
 
 typedef struct norm {
   bool centred;       // layer_norm, else the root mean square
@@ -30,12 +29,9 @@ static orion_value_id build_norm(orion_builder *b, const norm *s, orion_ref h) {
 // dx, dgamma and dbeta, for a gradient dy that is an input.
 static orion_plan *gradient_plan(const norm *s) {
   orion_error err = {0};
-  orion_program *forward, *both;
+  orion_program *forward;
   orion_builder b;
-  orion_function *f;
-  assert_ok(orion_program_create(NULL, NULL, &forward, &err), &err);
-  assert_ok(orion_program_add_function(forward, "main", "ios18", &f, &err), &err);
-  orion_builder_init(&b, f);
+  begin_program(&b, &forward);
   orion_ref x = orion_build_param(&b, "x", ORION_FP32, 2, (int64_t[]){s->rows, s->n});
   orion_ref w = orion_build_param(&b, "w", ORION_FP32, 2, (int64_t[]){s->rows, s->n});
   orion_value_id h = ORION_BUILD(&b, "h", ORION_OP_mul, {"x", x}, {"y", w}), y = build_norm(&b, s, h);
@@ -44,11 +40,7 @@ static orion_plan *gradient_plan(const norm *s) {
   orion_build_output(&b, y, "y");
   assert_ok(orion_builder_finish(&b, &err), &err);
   static const char *const wrt[] = {"x", "gamma", "beta"};
-  const orion_grad_seed seed = {"y", "dy"};
-  const orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = wrt, .n_wrt = s->fixed ? 1 : s->centred ? 3 : 2};
-  assert_ok(orion_grad(forward, &options, &both, NULL, &err), &err);
-  orion_program_destroy(forward);
-  return lowered(both);
+  return lowered(with_gradients(forward, "y", "dy", wrt, s->fixed ? 1 : s->centred ? 3 : 2));
 }
 
 static const norm norms[] = {

@@ -1,4 +1,5 @@
-// Files over POSIX calls: mmap for reading, a temporary file and rename for writing.
+// Files over POSIX calls: mmap for reading, a temporary file and rename for writing. What is no file cannot be renamed over
+// (as root it could, and /dev/null would be gone): it is written to as it stands.
 #include "base/file.h"
 
 #include <errno.h>
@@ -141,7 +142,7 @@ orion_status orion_file_read(const orion_allocator *a, const char *path, size_t 
 struct orion_file_writer {
   const orion_allocator *allocator;
   char *path;
-  char *temp;
+  char *temp;   // NULL: the bytes go to `path` itself
   size_t temp_size;
   int fd;
   bool lasting;  // flushed to the disk before it is renamed
@@ -155,6 +156,38 @@ static void writer_free(orion_file_writer *w) {
   orion_free(w->allocator, w, 1, sizeof *w);
 }
 
+// Devices, pipes, sockets; and what a process has open by now: /dev/stdout is a link to it.
+static bool is_stream(const char *path, const struct stat *st) {
+  char link[8];
+  ssize_t n = readlink(path, link, sizeof link);
+  return !S_ISREG(st->st_mode) || (n > 6 && memcmp(link, "/proc/", 6) == 0);
+}
+
+// The process id keeps processes apart, the number the writers of one process (and what a crash left behind); O_EXCL
+// refuses what somebody planted there. The new file is as private as the old one.
+static orion_status make_temp(orion_file_writer *w, const struct stat *old, orion_error *err) {
+  w->temp_size = strlen(w->path) + 48;
+  w->temp = orion_alloc(w->allocator, w->temp_size, 1);
+  if (!w->temp) return ORION_OOM(err, w->path);
+  for (unsigned i = 0; i < 1000 && w->fd < 0; i++) {
+    snprintf(w->temp, w->temp_size, "%s.tmp-%ld-%u", w->path, (long)getpid(), i);
+    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (w->fd < 0 && errno != EEXIST) break;
+  }
+  if (w->fd < 0) return io_fail(err, w->path, "cannot create");
+  if (old) (void)!fchmod(w->fd, old->st_mode & 0777);  // some file systems know no modes
+  return ORION_OK;
+}
+
+static orion_status open_writer(orion_file_writer *w, orion_error *err) {
+  struct stat st;
+  bool exists = stat(w->path, &st) == 0;
+  if (exists && S_ISDIR(st.st_mode)) return ORION_FAIL(err, ORION_IO, "%s: is a directory (want the name of a file)", w->path);
+  if (!exists || !is_stream(w->path, &st)) return make_temp(w, exists ? &st : NULL, err);
+  w->fd = open(w->path, O_WRONLY | O_APPEND | O_CLOEXEC);
+  return w->fd < 0 ? io_fail(err, w->path, "cannot open") : ORION_OK;
+}
+
 orion_status orion_file_writer_open(const orion_allocator *a, const char *path, orion_file_writer **out,
                                     orion_error *err) {
   a = orion_allocator_or_default(a);
@@ -164,27 +197,13 @@ orion_status orion_file_writer_open(const orion_allocator *a, const char *path, 
   w->fd = -1;
   w->lasting = true;
   w->path = orion_strdup(a, path);
-  size_t n = strlen(path) + 48;
-  w->temp = orion_alloc(a, n, 1);
-  w->temp_size = n;
-  if (!w->path || !w->temp) {
+  orion_status status = w->path ? open_writer(w, err) : ORION_OOM(err, path);
+  if (status == ORION_OK) {
+    *out = w;
+  } else {
     writer_free(w);
-    return ORION_OOM(err, path);
   }
-  // The process id keeps processes apart, the number the writers of one process (and what a crash left behind); O_EXCL
-  // refuses what somebody planted there.
-  for (unsigned i = 0; i < 1000 && w->fd < 0; i++) {
-    snprintf(w->temp, n, "%s.tmp-%ld-%u", path, (long)getpid(), i);
-    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (w->fd < 0 && errno != EEXIST) break;
-  }
-  if (w->fd < 0) {
-    orion_status status = io_fail(err, path, "cannot create");
-    writer_free(w);
-    return status;
-  }
-  *out = w;
-  return ORION_OK;
+  return status;
 }
 
 orion_status orion_file_writer_put(orion_file_writer *w, const void *bytes, size_t n, orion_error *err) {
@@ -240,16 +259,16 @@ orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err) {
   orion_status status = ORION_OK;
   if (w->failed) {
     status = ORION_FAIL(err, ORION_IO, "%s: not written: an earlier write failed", w->path);
-  } else if (w->lasting && fsync(w->fd) != 0) {
+  } else if (w->temp && w->lasting && fsync(w->fd) != 0) {
     status = io_fail(err, w->path, "cannot flush");
   }
   int fd = w->fd;
   w->fd = -1;
   if (close(fd) != 0 && status == ORION_OK) status = io_fail(err, w->path, "cannot close");
-  if (status == ORION_OK && rename(w->temp, w->path) != 0) status = io_fail(err, w->path, "cannot rename into place");
-  if (status == ORION_OK && w->lasting) {
+  if (status == ORION_OK && w->temp && rename(w->temp, w->path) != 0) status = io_fail(err, w->path, "cannot rename into place");
+  if (status == ORION_OK && w->temp && w->lasting) {
     sync_parent(w->path);
-  } else if (status != ORION_OK) {
+  } else if (status != ORION_OK && w->temp) {
     unlink(w->temp);
   }
   writer_free(w);
@@ -258,7 +277,7 @@ orion_status orion_file_writer_commit(orion_file_writer *w, orion_error *err) {
 
 void orion_file_writer_abort(orion_file_writer *w) {
   if (!w) return;
-  unlink(w->temp);
+  if (w->temp) unlink(w->temp);
   writer_free(w);
 }
 
@@ -305,9 +324,9 @@ orion_status orion_file_appender_put(orion_file_appender *f, const void *bytes, 
     ssize_t wrote = pwrite(f->fd, (const char *)bytes + done, n - done, at);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
-      orion_status status = io_fail(err, f->path, "cannot write");
-      if (ftruncate(f->fd, f->end) != 0) orion_error_prefix(err, "and what was begun stays in it");
-      return status;
+      int why = errno;
+      bool cut = ftruncate(f->fd, f->end) == 0;
+      return ORION_FAIL(err, ORION_IO, "%s: cannot write: %s%s", f->path, strerror(why), cut ? "" : " (what was begun stays in it)");
     }
     done += (size_t)wrote;
     at += wrote;

@@ -26,7 +26,9 @@ orion_status orion_file_read(const orion_allocator *a, const char *path, size_t 
                              orion_error *err);
 
 // An atomic write: bytes go to a temporary file beside `path`; commit flushes it to the disk and renames it into
-// place; abort (or a crash) leaves what stood there before. After a failed put, commit refuses and leaves it too.
+// place; abort (or a crash) leaves what stood there before. After a failed put, commit refuses and leaves it too. The new
+// file has the old one's mode; a symbolic link is replaced, and what it points to stays. A device, a pipe or /dev/stdout is
+// not replaced: it gets the bytes as they are put.
 typedef struct orion_file_writer orion_file_writer;
 orion_status orion_file_writer_open(const orion_allocator *a, const char *path, orion_file_writer **out,
                                     orion_error *err);

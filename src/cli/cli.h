@@ -20,7 +20,7 @@ typedef struct cli_option {
   bool many;              // may be given several times
 } cli_option;
 
-#define CLI_MAX_VALUES 64
+#define CLI_MAX_VALUES 1024  // a training set may lie in hundreds of files
 
 typedef struct cli_value {
   const cli_option *option;
@@ -66,7 +66,11 @@ extern const char *const cli_commit;  // "unknown" where the build had no reposi
 orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err);  // --device, --threads, --precision
 // The same with this number of threads, where --threads does not count.
 orion_status cli_open_device_with(const cli_args *a, int threads, orion_device **out, orion_error *err);
+orion_status cli_threads(const cli_args *a, int *out, orion_error *err);  // --threads, 0 where it is not given
+// Wrong usage where one of these options (NULL ends them) is given: "--NAME: WHY".
+orion_status cli_refuse(const cli_args *a, const char *const *names, const char *why, orion_error *err);
 void cli_print_json(json_t *object);   // one line on stdout; takes the reference
+json_t *cli_json_text(const char *text);  // of a path, say: what is no UTF-8 in it becomes U+FFFD, as JSON has no such strings
 void cli_free_json_text(char *text);     // what json_dumps gave
 void cli_warn(const char *format, ...) ORION_PRINTF(1, 2);  // "orion: warning: ..." on stderr
 // A path as printf has it, of any length. Free with orion_strfree(NULL, path).

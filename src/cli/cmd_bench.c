@@ -51,14 +51,27 @@ static orion_status in_range(const cli_args *a, const char *name, int64_t fallba
   return CLI_USAGE(err, "--%s: %lld is not within %lld to %d", name, (long long)*out, (long long)least, 1 << 20);
 }
 
+// Options that would say nothing to this bench, and so may be meant for another.
+static orion_status refuse_others(const cli_args *a, int kind, orion_error *err) {
+  static const struct {
+    const char *option, *of;
+  } about[] = {{"prompt-tokens", "infer"}, {"new", "infer"}, {"at", "infer"}, {"length", "prefill"},
+               {"batch", "train and update"}, {"accum", "train and update"}};
+  for (size_t i = 0; i < sizeof about / sizeof *about; i++) {
+    if (!cli_flag(a, about[i].option) || strstr(about[i].of, kinds[kind].name)) continue;
+    return CLI_USAGE(err, "--%s: is about bench %s, not %s", about[i].option, about[i].of, kinds[kind].name);
+  }
+  return ORION_OK;
+}
+
 static orion_status read_options(const cli_args *a, int kind, orion_bench_options *out, orion_error *err) {
   *out = (orion_bench_options){.model = cli_text(a, "model", NULL), .device = cli_text(a, "device", NULL),
                                .weights = cli_text(a, "weights", NULL),
                                .precision = cli_text(a, "precision", NULL), .quick = cli_flag(a, "quick")};
+  ORION_TRY(refuse_others(a, kind, err));
   if (kinds[kind].needs_model && !out->model) return CLI_USAGE(err, "bench %s: -m MODEL is missing", kinds[kind].name);
-  int64_t threads = cli_int(a, "threads", 0), repeat;
-  if (threads < 0 || threads > 1024) return CLI_USAGE(err, "--threads: %lld is not within 0 to 1024", (long long)threads);
-  out->threads = (int)threads;
+  int64_t repeat;
+  ORION_TRY(cli_threads(a, &out->threads, err));
   ORION_TRY(in_range(a, "repeat", out->quick ? 3 : 15, 1, &repeat, err));
   if (repeat > 1000) return CLI_USAGE(err, "--repeat: %lld is not within 1 to 1000", (long long)repeat);
   out->repeat = (int)repeat;
@@ -98,7 +111,7 @@ static json_t *command_json(const cli_args *a) {
     char name[64];
     snprintf(name, sizeof name, "--%s", o->name);
     json_array_append_new(list, json_string(name));
-    if (o->kind != CLI_FLAG) json_array_append_new(list, json_string(a->values[i].text));
+    if (o->kind != CLI_FLAG) json_array_append_new(list, cli_json_text(a->values[i].text));
   }
   return list;
 }

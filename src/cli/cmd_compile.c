@@ -101,8 +101,12 @@ static void note_part(compilation *c, const orion_part *part, size_t index, cons
   if (!c->a->json) printf("%s: %zu operations, %zu inputs, %zu outputs\n", dir, ops, f->n_params, f->n_outputs);
 }
 
-// Names in lists that would otherwise ask for nothing.
-static orion_status check_lists(const cli_args *a, orion_error *err) {
+// Options that belong to another program, and names in lists that would otherwise ask for nothing.
+static orion_status check_arguments(const cli_args *a, orion_error *err) {
+  static const char *const decoding[] = {"ctx", NULL}, *const training[] = {"batch", NULL};
+  const char *program = cli_text(a, "program", "decode");
+  if (strcmp(program, "decode") != 0) ORION_TRY(cli_refuse(a, decoding, "is about --program decode", err));
+  if (strcmp(program, "train") != 0) ORION_TRY(cli_refuse(a, training, "is about --program train", err));
   const char *after = cli_text(a, "dump-after", NULL), *list = cli_text(a, "emit", "mil");
   if (after && strcmp(after, "all") != 0 && !orion_pass_find(after)) {
     return CLI_USAGE(err, "--dump-after: there is no pass \"%s\" (docs/passes.md lists them; \"all\" is each)", after);
@@ -270,7 +274,9 @@ static orion_status make_specs(const cli_args *a, const orion_model *m, const or
   if (tokens < 1 || tokens > 65536 || tokens % width) {
     return CLI_USAGE(err, "--tokens: %lld is not a multiple of %lld within 1 to 65536", (long long)tokens, (long long)width);
   }
-  if (context < 1 || context > 1 << 20) return CLI_USAGE(err, "--ctx: %lld is out of range", (long long)context);
+  if (context < 1 || context > m->config.context) {
+    return CLI_USAGE(err, "--ctx: %lld is not within 1 to the model's %lld", (long long)context, (long long)m->config.context);
+  }
   body->kind = ORION_GRAPH_BODY;
   body->tokens = tokens;
   body->past = decode ? (context + width - 1) / width * width : 0;
@@ -289,7 +295,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   orion_target measured;
   if (!path) return CLI_USAGE(err, "compile: -m MODEL is missing");
   if (!c.dir) return CLI_USAGE(err, "compile: -o DIR is missing");
-  ORION_TRY(check_lists(a, err));
+  ORION_TRY(check_arguments(a, err));
   ORION_TRY(orion_target_open(NULL, target, &measured, &c.target, err));
   orion_model *m;
   ORION_TRY(orion_model_open(NULL, path, &m, err));
@@ -304,7 +310,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (status == ORION_OK && !training) status = compile_graph(&c, m, &head, "head", err);
   if (status == ORION_OK) status = write_plan(&c, m, err);
   if (status == ORION_OK && a->json) {
-    cli_print_json(json_pack("{s:s, s:s, s:O, s:O}", "target", c.target->name, "dir", c.dir, "parts", c.parts, "passes", c.stats));
+    cli_print_json(json_pack("{s:s, s:o, s:O, s:O}", "target", c.target->name, "dir", cli_json_text(c.dir), "parts", c.parts, "passes", c.stats));
   }
   json_decref(c.stats);
   json_decref(c.parts);

@@ -82,7 +82,7 @@ static orion_status convert(const cli_args *a, orion_model *m, orion_error *err)
   ORION_TRY(save(a, m, dtype, err));
   const char *name = orion_dtype_name(dtype);
   if (a->json) {
-    cli_print_json(json_pack("{s:s, s:s, s:I}", "out", a->rest[1], "dtype", name, "parameters",
+    cli_print_json(json_pack("{s:o, s:s, s:I}", "out", cli_json_text(a->rest[1]), "dtype", name, "parameters",
                              (json_int_t)orion_config_parameters(&m->config)));
   } else if (!a->quiet) {
     printf("%s: %s, %.1fM weights as %s\n", a->rest[1], m->config.model_type,

@@ -73,7 +73,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   orion_strbuf_deinit(&tokenizer);
   if (status != ORION_OK) return status;
   if (a->json) {
-    cli_print_json(json_pack("{s:s, s:i}", "dir", dir, "vocab", vocab));
+    cli_print_json(json_pack("{s:o, s:i}", "dir", cli_json_text(dir), "vocab", vocab));
   } else {
     printf("%s: a Llama model of random weights, vocabulary %d\n", dir, vocab);
   }

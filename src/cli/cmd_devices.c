@@ -16,10 +16,10 @@ static void add_answer(json_t *object, orion_device *device) {
   if (!answers) json_object_set_new(object, "reason", json_string(err.message));
 }
 
-static json_t *device_json(const char *name, const cli_args *a) {
+static json_t *device_json(const char *name, int threads) {
   orion_error err = {0};
   orion_device *device;
-  if (orion_device_open(name, (int)cli_int(a, "threads", 0), NULL, &device, &err) != ORION_OK) {
+  if (orion_device_open(name, threads, NULL, &device, &err) != ORION_OK) {
     return json_pack("{s:s, s:b, s:s}", "name", name, "available", 0, "reason", err.message);
   }
   orion_device_info info;
@@ -88,20 +88,22 @@ static void print_text(const json_t *devices, const json_t *targets) {
 }
 
 // The chip families that the sim plays, as devices of their own.
-static void add_families(json_t *devices, const cli_args *a) {
+static void add_families(json_t *devices, int threads) {
   for (const char *const *name = orion_target_names(); *name; name++) {
     if (!orion_target_find(*name)->ane) continue;
     char spec[32];
     snprintf(spec, sizeof spec, "sim:%s", *name);
-    json_array_append_new(devices, device_json(spec, a));
+    json_array_append_new(devices, device_json(spec, threads));
   }
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {
+  int threads;
+  ORION_TRY(cli_threads(a, &threads, err));
   json_t *devices = json_array(), *targets = json_array();
   for (const char *const *name = orion_device_names(); *name; name++) {
-    json_array_append_new(devices, strcmp(*name, "record") == 0 ? record_json() : device_json(*name, a));
-    if (strcmp(*name, "sim") == 0) add_families(devices, a);
+    json_array_append_new(devices, strcmp(*name, "record") == 0 ? record_json() : device_json(*name, threads));
+    if (strcmp(*name, "sim") == 0) add_families(devices, threads);
   }
   for (const char *const *name = orion_target_names(); *name; name++) {
     json_array_append_new(targets, target_json(orion_target_find(*name)));

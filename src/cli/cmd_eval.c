@@ -62,8 +62,12 @@ static orion_status load_token_file(const char *path, int64_t vocab, int32_t **o
     size_t n = f.map.size / (size_t)f.width;
     int32_t *ids = orion_alloc(NULL, n, sizeof *ids);
     if (!ids) status = ORION_OOM(err, path);
-    // Those past INT32_MAX become negative, and are refused like all outside the vocabulary.
-    for (size_t i = 0; ids && i < n; i++) ids[i] = orion_token_file_id(&f, i);
+    for (size_t i = 0; ids && i < n && status == ORION_OK; i++) {
+      ids[i] = orion_token_file_id(&f, i);  // one past INT32_MAX becomes negative
+      if (ids[i] >= 0 && ids[i] < vocab) continue;
+      status = ORION_FAIL(err, ORION_FORMAT, "%s: byte %zu: token %u is outside the vocabulary of %lld", path, i * (size_t)f.width,
+                          (unsigned)ids[i], (long long)vocab);
+    }
     *out_ids = ids;
     *out_n = n;
   }
@@ -126,7 +130,12 @@ static orion_status run(const cli_args *a, orion_error *err) {
                                  : load_text(file, &m, &ids, &n, err);
   size_t used = n;
   if (limit > 0 && (size_t)limit < used) used = (size_t)limit;
-  if (status == ORION_OK && used < 2) status = ORION_FAIL(err, ORION_INVALID, "eval: a text of %zu tokens predicts nothing", used);
+  if (status == ORION_OK && used < 2) {
+    status = CLI_USAGE(err, "eval: a text of %zu token%s predicts nothing (want 2 or more)", used, used == 1 ? "" : "s");
+  }
+  if (status == ORION_OK && orion_session_context(m.session) < 2) {
+    status = CLI_USAGE(err, "eval: a window of one token predicts nothing (want --ctx 2 or more)");
+  }
   evaluation e = {.vocab = orion_session_vocab(m.session)};
   double start = orion_now();
   if (status == ORION_OK) status = evaluate(a, &m, ids, used, &e, err);

@@ -80,7 +80,10 @@ static orion_status read_prompt(generation *g, orion_error *err) {
     ORION_TRY(append(g, &first, 1, err));
   }
   g->n_prompt = g->n;
-  return ORION_OK;
+  int64_t context = orion_session_context(g->m.session), longest = g->m.model->config.context;
+  if (g->n_prompt <= (size_t)context) return ORION_OK;
+  return ORION_FAIL(err, ORION_LIMIT, "infer: the prompt has %zu tokens, the context %lld positions (shorten it%s)", g->n_prompt,
+                    (long long)context, context < longest ? ", or give a larger --ctx" : "");
 }
 
 // Bytes of the text that may be printed: not those that may turn out to be the start of a stop text.

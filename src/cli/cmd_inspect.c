@@ -116,7 +116,7 @@ static void print_tensors(json_t *o, bool all) {
       break;
     }
     const char *name = json_string_value(json_object_get(t, "name"));
-    printf("  %-48s %-6s", name ? name : "", json_string_value(json_object_get(t, "dtype")));
+    printf("  %-*s %-6s", name ? 48 : 0, name ? name : "", json_string_value(json_object_get(t, "dtype")));
     json_array_foreach(json_object_get(t, "shape"), k, d) printf("%s%lld", k ? " x " : " ", (long long)json_integer_value(d));
     printf("  at %lld\n", (long long)json_integer_value(json_object_get(t, "offset")));
   }
@@ -282,7 +282,7 @@ static orion_status inspect_run(const char *path, const char *svg, json_t **out,
     *out = json_pack("{s:s, s:I, s:f, s:f}", "kind", "run", "step", (json_int_t)last->step, "first_loss", c.train[0].loss,
                      "loss", last->loss);
     if (eval) json_object_set_new(*out, "eval_loss", json_real(eval->loss));
-    if (svg) json_object_set_new(*out, "svg", json_string(svg));
+    if (svg) json_object_set_new(*out, "svg", cli_json_text(svg));
   }
   orion_curve_free(&c);
   if (status != ORION_OK) return status;
@@ -291,7 +291,7 @@ static orion_status inspect_run(const char *path, const char *svg, json_t **out,
   orion_strbuf warnings;
   orion_strbuf_init(&warnings, NULL);
   if (orion_checkpoint_find(NULL, path, &checkpoint, &state, &warnings, NULL) == ORION_OK) {
-    json_object_set_new(*out, "checkpoint", json_string(checkpoint));
+    json_object_set_new(*out, "checkpoint", cli_json_text(checkpoint));
     json_object_set_new(*out, "checkpoint_step", json_incref(json_object_get(state, "step")));
     orion_strfree(NULL, checkpoint);
     json_decref(state);

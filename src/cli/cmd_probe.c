@@ -32,6 +32,7 @@ typedef struct session {
   const char *device;
   const orion_target *family;
   bool simulated, here, keeps_time;
+  int threads;
   json_t *rows;                 // answers so far
 } session;
 
@@ -177,7 +178,7 @@ static orion_status ask(const session *s, orion_rule_id id, json_t **out, orion_
     return ORION_OK;
   }
   if (!s->simulated && !s->here) return ask_apart(s, id, out, err);
-  ORION_TRY(orion_probe(s->device, (int)cli_int(s->args, "threads", 0), id, NULL, &x, err));
+  ORION_TRY(orion_probe(s->device, s->threads, id, NULL, &x, err));
   *out = row_json(&x);
   return ORION_OK;
 }
@@ -199,7 +200,7 @@ static void print_row(const json_t *row) {
 }
 
 static json_t *whole(const session *s) {
-  return json_pack("{s:s, s:s, s:s, s:O}", "device", s->device, "family", s->family->name, "commit", cli_commit, "rows", s->rows);
+  return json_pack("{s:o, s:s, s:s, s:O}", "device", cli_json_text(s->device), "family", s->family->name, "commit", cli_commit, "rows", s->rows);
 }
 
 static orion_status write_json(const char *path, json_t *object, orion_error *err) {
@@ -297,8 +298,13 @@ static orion_status report(const session *s, orion_error *err) {
 static orion_status run(const cli_args *a, orion_error *err) {
   session s = {.args = a, .device = cli_text(a, "device", "ane"), .here = cli_flag(a, "here")};
   s.simulated = strncmp(s.device, "sim", 3) == 0;
+  ORION_TRY(cli_threads(a, &s.threads, err));
   ORION_TRY(check_only(a, err));
   s.family = orion_probe_family(s.device, &s.keeps_time, err);
+  if (!s.family && !cli_flag(a, "device")) {
+    orion_error missing = *err;
+    return ORION_FAIL(err, missing.code, "%s; a simulated one can be asked: --device sim:m4", missing.message);
+  }
   if (!s.family) return err->code;
   s.rows = json_array();
   orion_status status = read_resume(&s, err);

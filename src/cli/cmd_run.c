@@ -48,13 +48,18 @@ static const char *given_input(const cli_args *a, const char *name) {
   }
 }
 
-// Every --in names an input of the program.
+// Every --in names an input of the program, each once.
 static orion_status check_names(const job *j, orion_error *err) {
   for (size_t i = 0;; i++) {
     const char *text = cli_nth(j->a, "in", i);
     if (!text) return ORION_OK;
     const char *equals = strchr(text, '=');
     bool known = false;
+    for (size_t k = 0; equals && k < i; k++) {
+      if (strncmp(cli_nth(j->a, "in", k), text, (size_t)(equals + 1 - text)) == 0) {
+        return CLI_USAGE(err, "--in: \"%s\": the input is given twice", text);
+      }
+    }
     for (size_t k = 0; equals && k < j->n_ios; k++) {
       const char *name = j->ios[k].name;
       known = known || (j->ios[k].direction == ORION_INPUT && strlen(name) == (size_t)(equals - text) &&
@@ -221,7 +226,13 @@ static orion_status report(const job *j, orion_error *err) {
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {
-  if (orion_record_is(a->rest[0])) return cli_replay(a, err);
+  static const char *const of_program[] = {"in", "random-inputs", "out", "blobs", "function", "repeat", "sim-report", NULL};
+  static const char *const of_record[] = {"tolerance", NULL};
+  if (orion_record_is(a->rest[0])) {
+    ORION_TRY(cli_refuse(a, of_program, "is about a program, and the file is a record, which has its own inputs", err));
+    return cli_replay(a, err);
+  }
+  ORION_TRY(cli_refuse(a, of_record, "is about a record, and the file is none", err));
   job j = {.a = a};
   orion_mil_open_options open = {.blobs = cli_text(a, "blobs", NULL)};
   orion_compile_options compile = {.function = cli_text(a, "function", NULL)};

@@ -21,9 +21,12 @@ static const cli_option options[] = {
 };
 
 static orion_status decode(const cli_args *a, const orion_tokenizer *t, const char *list, orion_error *err) {
+  static const char *const others[] = {"file", "bos", "documents", "no-special", "to", NULL};
   int32_t *ids;
   size_t n, size;
   char *text;
+  if (a->n_rest) return CLI_USAGE(err, "tokenize: give a text or --decode IDS, not both");
+  ORION_TRY(cli_refuse(a, others, "not with --decode, which prints a text", err));
   ORION_TRY(cli_parse_ids(list, "--decode", &ids, &n, err));
   orion_status status = orion_token_decode(NULL, t, ids, n, 0, &text, &size, err);
   orion_free(NULL, ids, n, sizeof *ids);
@@ -71,7 +74,7 @@ static orion_status give(const cli_args *a, const orion_tokenizer *t, const int3
     return ORION_OK;
   }
   ORION_TRY(write_file(to, ids, n, orion_tokenizer_vocab_size(t), err));
-  if (a->json) cli_print_json(json_pack("{s:I, s:s}", "count", (json_int_t)n, "file", to));
+  if (a->json) cli_print_json(json_pack("{s:I, s:o}", "count", (json_int_t)n, "file", cli_json_text(to)));
   if (!a->json) printf("%zu tokens\n", n);
   return ORION_OK;
 }
@@ -111,11 +114,13 @@ static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_er
 
 // vocab.json and merges.txt of what -f or standard input says.
 static orion_status learn(const cli_args *a, orion_error *err) {
+  static const char *const others[] = {"model", "tokenizer", "decode", "bos", "documents", "no-special", NULL};
   const char *dir = cli_text(a, "to", NULL);
   int64_t n = cli_int(a, "learn", 0);
+  ORION_TRY(cli_refuse(a, others, "not with --learn, which makes a vocabulary of its own", err));
   if (!dir) return CLI_USAGE(err, "tokenize: --learn N wants --to DIR for the vocabulary");
   if (a->n_rest) return CLI_USAGE(err, "tokenize: --learn N wants -f FILE with the text to learn from");
-  if (n < 257 || n > INT32_MAX) return CLI_USAGE(err, "tokenize: --learn %lld (want 257 or more)", (long long)n);
+  if (n < 257 || n > INT32_MAX) return CLI_USAGE(err, "tokenize: --learn %lld (want 257 to %d)", (long long)n, INT32_MAX);
   char *text;
   size_t size;
   int32_t vocab;
@@ -123,7 +128,7 @@ static orion_status learn(const cli_args *a, orion_error *err) {
   orion_status status = orion_tokenizer_learn(NULL, text, size, (int32_t)n, dir, &vocab, err);
   orion_free(NULL, text, size + 1, 1);
   if (status != ORION_OK) return status;
-  if (a->json) cli_print_json(json_pack("{s:i, s:s}", "vocab", (int)vocab, "dir", dir));
+  if (a->json) cli_print_json(json_pack("{s:i, s:o}", "vocab", (int)vocab, "dir", cli_json_text(dir)));
   if (!a->json) printf("%d tokens\n", vocab);
   return ORION_OK;
 }

@@ -16,7 +16,7 @@
 #include "train/comm.h"
 #include "train/log.h"
 
-#define MAX_FILES 128
+#define MAX_FILES (2 * CLI_MAX_VALUES)  // options and operands
 
 static const cli_option options[] = {
     {"config", 0, CLI_TEXT, "FILE.json", "train a new model of this configuration, from random weights", false},
@@ -147,8 +147,8 @@ static orion_status read_intervals(run_state *r, orion_error *err) {
   r->eval_every = cli_int(r->args, "eval-every", 100);
   r->save_every = cli_int(r->args, "save-every", 500);
   r->keep = cli_int(r->args, "keep", 3);
-  if (r->eval_every < 1 || r->save_every < 0 || r->keep < 0) {
-    return CLI_USAGE(err, "train: --eval-every is at least 1, --save-every and --keep at least 0");
+  if (r->eval_every < 1 || r->save_every < 0 || r->keep < 0 || cli_int(r->args, "eval-windows", 0) < 0) {
+    return CLI_USAGE(err, "train: --eval-every is at least 1, --save-every, --keep and --eval-windows at least 0");
   }
   return ORION_OK;
 }
@@ -175,7 +175,9 @@ static orion_status read_numbers(run_state *r, orion_error *err) {
   o->clip = cli_number(a, "clip", o->clip);
   o->eval_windows = cli_int(a, "eval-windows", o->eval_windows);
   o->seed = (uint64_t)cli_int(a, "seed", (int64_t)o->seed);
-  o->token_width = (int)cli_int(a, "token-width", o->token_width);
+  int64_t width = cli_int(a, "token-width", o->token_width);
+  if (width != 0 && width != 2 && width != 4) return CLI_USAGE(err, "--token-width: %lld is neither 2 nor 4", (long long)width);
+  o->token_width = (int)width;
   o->documents = o->documents || cli_flag(a, "documents");
   o->update = cli_text(a, "update", o->update);
   o->target = cli_text(a, "target", o->target);
@@ -427,7 +429,7 @@ static orion_status train(run_state *r, orion_error *err) {
 static void report(const run_state *r) {
   orion_train_info i;
   orion_trainer_describe(r->trainer, &i);
-  json_t *o = json_pack("{s:s, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:f}", "out", r->out, "steps", (json_int_t)i.step,
+  json_t *o = json_pack("{s:o, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:f}", "out", cli_json_text(r->out), "steps", (json_int_t)i.step,
                         "first_loss", r->first_loss, "loss", r->m.loss, "tokens", (json_int_t)i.tokens, "tok_s", r->m.tok_s,
                         "step_ms", r->m.step_ms, "update_ms", r->m.update_ms, "rss_mb", orion_peak_rss_mb(), "update", i.update,
                         "epoch", i.epoch);

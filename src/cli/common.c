@@ -9,12 +9,27 @@
 #include "base/file.h"
 #include "cli/cli.h"
 #include "device/cpu/cpu.h"
+#include "text/utf8.h"
 #include "train/comm.h"
 
-orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err) {
+orion_status cli_threads(const cli_args *a, int *out, orion_error *err) {
   int64_t threads = cli_int(a, "threads", 0);
   if (threads < 0 || threads > 1024) return CLI_USAGE(err, "--threads: %lld is not within 0 to 1024", (long long)threads);
-  return cli_open_device_with(a, (int)threads, out, err);
+  *out = (int)threads;
+  return ORION_OK;
+}
+
+orion_status cli_refuse(const cli_args *a, const char *const *names, const char *why, orion_error *err) {
+  for (; *names; names++) {
+    if (cli_flag(a, *names)) return CLI_USAGE(err, "--%s: %s", *names, why);
+  }
+  return ORION_OK;
+}
+
+orion_status cli_open_device(const cli_args *a, orion_device **out, orion_error *err) {
+  int threads;
+  ORION_TRY(cli_threads(a, &threads, err));
+  return cli_open_device_with(a, threads, out, err);
 }
 
 orion_status cli_open_device_with(const cli_args *a, int threads, orion_device **out, orion_error *err) {
@@ -30,6 +45,20 @@ void cli_print_json(json_t *object) {
     cli_free_json_text(text);
   }
   json_decref(object);
+}
+
+json_t *cli_json_text(const char *text) {
+  orion_strbuf valid;
+  orion_strbuf_init(&valid, NULL);
+  for (size_t left = strlen(text), n; left; text += n, left -= n) {
+    uint32_t c;
+    n = orion_utf8_next((const uint8_t *)text, left, &c);
+    orion_strbuf_add(&valid, n ? text : "\xEF\xBF\xBD", n ? n : 3);
+    if (!n) n = 1;
+  }
+  json_t *value = json_stringn(orion_strbuf_text(&valid), valid.size);
+  orion_strbuf_deinit(&valid);
+  return value;
 }
 
 void cli_free_json_text(char *text) { free(text); }
@@ -85,6 +114,10 @@ orion_status cli_parse_ids(const char *text, const char *what, int32_t **out_ids
     }
     if (*p == ',') p++;
     p += strspn(p, " \t\r\n");
+  }
+  if (*p == ']' && p[1 + strspn(p + 1, " \t\r\n")]) {
+    orion_free(NULL, ids, cap, sizeof *ids);
+    return CLI_USAGE(err, "%s: \"%.20s\" follows the list of ids", what, p + 1);
   }
   int32_t *exact = orion_alloc(NULL, n, sizeof *exact);
   if (exact) memcpy(exact, ids, n * sizeof *ids);

@@ -28,11 +28,12 @@ static const cli_option *find_any(const cli_command *c, const char *name, size_t
   return o ? o : find(common, name, n, letter);
 }
 
-static bool is_int(const char *text) {
+static orion_status check_int(const cli_option *o, const char *text, orion_error *err) {
   char *end;
   errno = 0;
   strtoll(text, &end, 10);
-  return *text && !*end && errno == 0;
+  if (!*text || *end) return CLI_USAGE(err, "--%s: \"%s\" is no whole number", o->name, text);
+  return errno ? CLI_USAGE(err, "--%s: %s is out of range", o->name, text) : ORION_OK;
 }
 
 static bool is_number(const char *text) {
@@ -44,10 +45,8 @@ static bool is_number(const char *text) {
 
 static orion_status add_value(const cli_command *c, cli_args *out, const cli_option *o, const char *text,
                               orion_error *err) {
-  if (o->kind == CLI_INT && !is_int(text)) {
-    return CLI_USAGE(err, "--%s: \"%s\" is no whole number", o->name, text);
-  }
-  if (o->kind == CLI_NUMBER && !is_number(text)) return CLI_USAGE(err, "--%s: \"%s\" is no number", o->name, text);
+  if (o->kind == CLI_INT) ORION_TRY(check_int(o, text, err));
+  if (o->kind == CLI_NUMBER && !is_number(text)) return CLI_USAGE(err, "--%s: \"%s\" is no finite number", o->name, text);
   for (size_t i = 0; i < out->n_values && !o->many; i++) {
     if (out->values[i].option == o) return CLI_USAGE(err, "--%s: given twice", o->name);
   }

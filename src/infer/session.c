@@ -392,7 +392,7 @@ static orion_status choose_program(orion_session *s, size_t n, program **out, in
 
 static orion_status check_tokens(const orion_session *s, const int32_t *tokens, size_t n, orion_error *err) {
   if (n > (size_t)(s->context - s->position)) {
-    return ORION_FAIL(err, ORION_LIMIT, "context: %lld positions are used and %zu more do not fit in %lld",
+    return ORION_FAIL(err, ORION_LIMIT, "context: %lld positions are used and %zu more do not fit in %lld (truncate, or open a longer one)",
                       (long long)s->position, n, (long long)s->context);
   }
   for (size_t i = 0; i < n; i++) {

@@ -73,7 +73,7 @@ orion_status orion_optimize(orion_program *p, const orion_opt_limits *limits, co
       memcpy(name, at, n);
       name[n] = 0;
       const orion_pass *pass = orion_pass_find(name);
-      if (!pass) return ORION_FAIL(err, ORION_INVALID, "passes: there is no pass \"%s\"", name);
+      if (!pass) return ORION_FAIL(err, ORION_INVALID, "passes: there is no pass \"%s\" (docs/passes.md lists them)", name);
       ORION_TRY(run_pass(pass, p, limits, options, &changes, err));
       at += n + (at[n] == ',');
     }

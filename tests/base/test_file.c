@@ -173,14 +173,64 @@ static void a_rename_that_fails_cleans_up(void **state) {
   fixture *f = *state;
   orion_error err = {0};
   orion_file_writer *w;
-  assert_int_equal(mkdir(f->path, 0700), 0);  // a folder cannot be replaced by a file
   assert_ok(orion_file_writer_open(NULL, f->path, &w, &err), &err);
+  assert_int_equal(mkdir(f->path, 0700), 0);  // meanwhile; a folder cannot be replaced by a file
   assert_error(orion_file_writer_commit(w, &err), ORION_IO, &err, f->path);
   assert_true(orion_dir_exists(f->path));
   assert_int_equal(test_each_file(f->dir, ignore_file, NULL), 0);
   char missing[TEST_PATH_MAX];
   test_path(missing, sizeof missing, f->dir, "no/such");
   assert_error(orion_file_writer_open(NULL, missing, &w, &err), ORION_NOT_FOUND, &err, missing);
+}
+
+static void a_folder_is_refused_before_anything_is_written(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  orion_file_writer *w;
+  assert_error(orion_file_writer_open(NULL, f->dir, &w, &err), ORION_IO, &err, "is a directory");
+}
+
+static void what_is_no_file_gets_the_bytes_and_stays(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  struct stat st;
+  assert_int_equal(mkfifo(f->path, 0600), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    char got[8] = {0};
+    int fd = open(f->path, O_RDONLY);
+    bool ok = fd >= 0 && read(fd, got, sizeof got) == 5 && memcmp(got, "bytes", 5) == 0;
+    _exit(!ok);
+  }
+  assert_ok(orion_file_write(NULL, f->path, "bytes", 5, &err), &err);
+  int code;
+  assert_int_equal(waitpid(child, &code, 0), child);
+  assert_int_equal(code, 0);
+  assert_int_equal(stat(f->path, &st), 0);
+  assert_true(S_ISFIFO(st.st_mode));
+  char link[TEST_PATH_MAX];
+  test_path(link, sizeof link, f->dir, "link");  // as root a rename over /dev/null would succeed: only ever through a link
+  assert_int_equal(symlink("/dev/null", link), 0);
+  assert_ok(orion_file_write(NULL, link, "bytes", 5, &err), &err);
+  assert_int_equal(lstat(link, &st), 0);
+  assert_true(S_ISLNK(st.st_mode));
+}
+
+static void a_new_file_has_the_mode_of_the_old(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  struct stat st;
+  test_write_file(f->path, "secret", 6);
+  assert_int_equal(chmod(f->path, 0600), 0);
+  assert_ok(orion_file_write(NULL, f->path, "new secret", 10, &err), &err);
+  assert_int_equal(stat(f->path, &st), 0);
+  assert_int_equal(st.st_mode & 0777, 0600);
+  char link[TEST_PATH_MAX];
+  test_path(link, sizeof link, f->dir, "link");
+  assert_int_equal(symlink("file", link), 0);
+  assert_ok(orion_file_write(NULL, link, "other", 5, &err), &err);
+  assert_content(link, "other");
+  assert_content(f->path, "new secret");  // a link into somebody's store: what is there is not ours to change
 }
 
 static void two_writers_of_one_file_do_not_mix(void **state) {
@@ -259,6 +309,9 @@ int main(void) {
       CASE(an_abort_leaves_what_stood_there),
       CASE(a_failed_write_is_never_committed),
       CASE(a_rename_that_fails_cleans_up),
+      CASE(a_folder_is_refused_before_anything_is_written),
+      CASE(what_is_no_file_gets_the_bytes_and_stays),
+      CASE(a_new_file_has_the_mode_of_the_old),
       CASE(two_writers_of_one_file_do_not_mix),
       CASE(files_survive_every_failing_allocation),
       CASE(folders_are_made_with_their_parents),

@@ -110,8 +110,8 @@ suite.case("infer: the seed decides the text", seed_case)
 suite.case("infer: text, file, standard input and ids say the same", prompt_sources)
 suite.case("infer: the end of the context ends the text with a warning", context_case)
 suite.fails("infer: a prompt longer than the context", ["infer", "-m", MODEL, "-p", PROMPT, "--ctx", "2"], code=1,
-            stderr="context")
-for flag, value, code in [("--temp", "-1", 2), ("--temp", "warm", 2), ("--top-k", "-1", 2), ("--top-k", "1.5", 2),
+            stderr=r"4 tokens, the context 2 positions \(shorten it, or give a larger --ctx\)")
+for flag, value, code in [("--temp", "-1", 2), ("--temp", "warm", 2), ("--seed", "9" * 30, 2), ("--top-k", "-1", 2), ("--top-k", "1.5", 2),
                           ("--top-p", "0", 2), ("--top-p", "2", 2), ("--min-p", "-0.1", 2), ("--repeat-penalty", "0", 2),
                           ("-n", "-1", 2), ("-n", "many", 2), ("--ctx", "100000", 2), ("--weights", "fp8", 2),
                           ("--target", "m99", 2), ("--threads", "-1", 2), ("--seed", "x", 2), ("--tokens", "1,x", 2),
@@ -174,6 +174,11 @@ def eval_sources():
 suite.case("eval: nll is that of the logits it writes", eval_case)
 suite.case("eval: text, ids and token file say the same; windows", eval_sources)
 suite.fails("eval: nothing to evaluate", ["eval", "-m", MODEL], code=2)
+suite.fails("eval: windows of one token predict nothing", ["eval", "-m", MODEL, "--tokens", "1,2,3", "--ctx", "1"], code=2,
+            stderr="--ctx 2")
+suite.fails("eval: a token file of another vocabulary",
+            lambda: ["eval", "-m", MODEL, "--tokens-file", suite.write("other.bin", struct.pack("<3H", 1, 2, 60000))], code=3,
+            stderr=r"other\.bin: byte 4: token 60000")
 suite.fails("eval: a token file of odd size", lambda: ["eval", "-m", MODEL, "--tokens-file", suite.write("odd.bin", b"abc")],
             code=3, stderr="odd.bin")
 

@@ -310,7 +310,8 @@ static orion_status run(const cli_args *a, orion_error *err) {
   if (status == ORION_OK && !training) status = compile_graph(&c, m, &head, "head", err);
   if (status == ORION_OK) status = write_plan(&c, m, err);
   if (status == ORION_OK && a->json) {
-    cli_print_json(json_pack("{s:s, s:o, s:O, s:O}", "target", c.target->name, "dir", cli_json_text(c.dir), "parts", c.parts, "passes", c.stats));
+    cli_print_json(json_pack("{s:s, s:o, s:O, s:O}", "target", c.target->name, "dir", cli_json_text(c.dir), "parts", c.parts,
+                             "passes", c.stats));
   }
   json_decref(c.stats);
   json_decref(c.parts);

@@ -200,7 +200,8 @@ static void print_row(const json_t *row) {
 }
 
 static json_t *whole(const session *s) {
-  return json_pack("{s:o, s:s, s:s, s:O}", "device", cli_json_text(s->device), "family", s->family->name, "commit", cli_commit, "rows", s->rows);
+  return json_pack("{s:o, s:s, s:s, s:O}", "device", cli_json_text(s->device), "family", s->family->name, "commit", cli_commit,
+                   "rows", s->rows);
 }
 
 static orion_status write_json(const char *path, json_t *object, orion_error *err) {

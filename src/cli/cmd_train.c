@@ -429,10 +429,10 @@ static orion_status train(run_state *r, orion_error *err) {
 static void report(const run_state *r) {
   orion_train_info i;
   orion_trainer_describe(r->trainer, &i);
-  json_t *o = json_pack("{s:o, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:f}", "out", cli_json_text(r->out), "steps", (json_int_t)i.step,
-                        "first_loss", r->first_loss, "loss", r->m.loss, "tokens", (json_int_t)i.tokens, "tok_s", r->m.tok_s,
-                        "step_ms", r->m.step_ms, "update_ms", r->m.update_ms, "rss_mb", orion_peak_rss_mb(), "update", i.update,
-                        "epoch", i.epoch);
+  json_t *o = json_pack("{s:o, s:I, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:f}", "out", cli_json_text(r->out), "steps",
+                        (json_int_t)i.step, "first_loss", r->first_loss, "loss", r->m.loss, "tokens", (json_int_t)i.tokens,
+                        "tok_s", r->m.tok_s, "step_ms", r->m.step_ms, "update_ms", r->m.update_ms, "rss_mb", orion_peak_rss_mb(),
+                        "update", i.update, "epoch", i.epoch);
   if (isfinite(i.best_loss)) {
     json_object_set_new(o, "eval_loss", json_real(r->last_eval));
     json_object_set_new(o, "best_eval_loss", json_real(i.best_loss));

@@ -194,8 +194,9 @@ class House:
 
     def check_form(self):
         size, notes, paths, form = [], [], [], []
-        for path in self.files("src", "include", "tests", "scripts", "docs", ext=(".c", ".h", ".inc", ".py", ".sh",
-                                                                               ".build", ".md")):
+        kinds = (".c", ".h", ".inc", ".py", ".sh", ".build", ".md")
+        top = [name for name in sorted(os.listdir(self.root)) if name == "Makefile" or name.endswith((".md", ".build", ".txt"))]
+        for path in [*self.files("src", "include", "tests", "scripts", "docs", "bench", "examples", "models", ext=kinds), *top]:
             if "/corpus/" in path or "/golden/" in path:
                 continue
             lines = self.text(path).splitlines()
@@ -206,6 +207,8 @@ class House:
                     notes.append(f"{path}:{number}: {line.strip()}")
                 if MACHINE_PATHS.search(line):
                     paths.append(f"{path}:{number}: {line.strip()}")
+                if path.endswith(".md") and path != "docs/rules.md" and len(line) > MAX_COLUMNS and not line.startswith("|"):
+                    form.append(f"{path}:{number}: {len(line)} columns")  # rules.md is printed from a table
                 if path.endswith((".c", ".h", ".inc")):
                     if len(line) > MAX_COLUMNS and not path.endswith(".inc"):
                         form.append(f"{path}:{number}: {len(line)} columns")

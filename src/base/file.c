@@ -46,7 +46,9 @@ static orion_status open_regular(const char *path, int *out_fd, struct stat *out
 #define CHANGED st_ctim
 #endif
 
-uint64_t orion_file_identity(const struct stat *st) {
+// Of its device, inode, size and times of change, so that another content has another number. 0: it is changed so lately
+// that its times might not show the next change.
+static uint64_t identity_of(const struct stat *st) {
   struct timespec now;
   if (clock_gettime(CLOCK_REALTIME, &now) != 0 || now.tv_sec - st->CHANGED.tv_sec < SETTLED_SECONDS) return 0;
   uint64_t parts[7] = {(uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size, (uint64_t)st->MODIFIED.tv_sec,
@@ -74,7 +76,7 @@ orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_er
   void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
   close(fd);
   if (data == MAP_FAILED) return io_fail(err, path, "cannot map");
-  *out = (orion_file_map){data, size, orion_file_identity(&st)};
+  *out = (orion_file_map){data, size, identity_of(&st)};
   return ORION_OK;
 }
 

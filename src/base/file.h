@@ -9,13 +9,8 @@
 typedef struct orion_file_map {
   const uint8_t *data;
   size_t size;
-  uint64_t identity;  // see orion_file_identity
+  uint64_t identity;  // a number for what is in the file now, another for another content; 0 where that cannot be told
 } orion_file_map;
-
-// A number for what is in a file now: of its device, inode, size and times of change, so that another content has
-// another number. 0 where that cannot be told: the file is changed so lately that its times might not show the next change.
-struct stat;
-uint64_t orion_file_identity(const struct stat *st);
 
 orion_status orion_file_open_map(const char *path, orion_file_map *out, orion_error *err);
 void orion_file_close_map(orion_file_map *map);

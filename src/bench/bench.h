@@ -47,8 +47,6 @@ orion_status orion_bench_add_value(orion_bench_report *r, const char *name, cons
                                    orion_error *err);
 // Sets the fractions of the figure added last, of `best`, the ceiling's.
 void orion_bench_set_ceiling(orion_bench_report *r, const char *ceiling, double best);
-const orion_bench_figure *orion_bench_find(const orion_bench_report *r, const char *name);  // NULL if absent
-bool orion_bench_unit_is_time(const char *unit);
 // Smallest value that a share of the sorted samples does not exceed, between neighbours by proportion.
 double orion_bench_quantile(const double *sorted, size_t n, double share);
 

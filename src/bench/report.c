@@ -11,7 +11,7 @@ void orion_bench_report_deinit(orion_bench_report *r) {
   orion_bench_report_init(r, r->allocator);
 }
 
-bool orion_bench_unit_is_time(const char *unit) { return strcmp(unit, "ms") == 0 || strcmp(unit, "us") == 0; }
+static bool is_time(const char *unit) { return strcmp(unit, "ms") == 0 || strcmp(unit, "us") == 0; }
 
 static int by_value(const void *a, const void *b) {
   double x = *(const double *)a, y = *(const double *)b;
@@ -30,7 +30,7 @@ orion_status orion_bench_add(orion_bench_report *r, const char *name, const char
   if (!ORION_GROW(r->allocator, &r->figures, &r->cap, r->n + 1)) return ORION_OOM(err, "figures");
   qsort(samples, n, sizeof *samples, by_value);
   orion_bench_figure *f = &r->figures[r->n++];
-  *f = (orion_bench_figure){.more_is_better = !orion_bench_unit_is_time(unit)};
+  *f = (orion_bench_figure){.more_is_better = !is_time(unit)};
   snprintf(f->name, sizeof f->name, "%s", name);
   snprintf(f->unit, sizeof f->unit, "%s", unit);
   f->stat.median = orion_bench_quantile(samples, n, 0.5);
@@ -53,11 +53,4 @@ void orion_bench_set_ceiling(orion_bench_report *r, const char *ceiling, double 
   f->ceiling = ceiling;
   f->fraction = best > 0 ? f->stat.median / best : 0;
   f->best_fraction = best > 0 ? f->stat.best / best : 0;
-}
-
-const orion_bench_figure *orion_bench_find(const orion_bench_report *r, const char *name) {
-  for (size_t i = 0; i < r->n; i++) {
-    if (strcmp(r->figures[i].name, name) == 0) return &r->figures[i];
-  }
-  return NULL;
 }

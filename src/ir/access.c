@@ -93,10 +93,6 @@ static bool literal_ints(const orion_literal *l, size_t max, int64_t *out, size_
   return true;
 }
 
-bool orion_ref_ints(const orion_function *f, orion_ref ref, size_t max, int64_t *out, size_t *out_n) {
-  return literal_ints(orion_ref_literal(f, ref), max, out, out_n);
-}
-
 static bool literal_float(const orion_literal *l, double *out) {
   size_t n;
   return number_count(l, &n) && n == 1 &&

@@ -257,13 +257,6 @@ const orion_data *orion_data_join(orion_data_store *s, size_t n, const orion_dat
   return intern(s, &y);
 }
 
-const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_t rows, size_t cols) {
-  if (!x || (x->rows == rows && x->cols == cols)) return x;
-  orion_data y = {.kind = ORION_DATA_PAD, .dtype = x->dtype, .rows = rows, .cols = cols, .sources = &x,
-                  .n_sources = 1, .origin = x->origin};
-  return intern(s, &y);
-}
-
 const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, orion_dtype d, size_t group,
                                       const orion_data **out_scales) {
   if (!x) return NULL;

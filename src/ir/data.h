@@ -22,7 +22,6 @@ typedef enum orion_data_kind {
   ORION_DATA_ROWS,       // rows index[0..rows) of the source
   ORION_DATA_COLS,       // columns index[0..cols) of the source
   ORION_DATA_JOIN,       // sources one after another along the rows
-  ORION_DATA_PAD,        // source with zeros after its rows and after its columns
   ORION_DATA_QUANTISE,   // source as small integers: int8 or int4, `group` columns of a row under one scale
   ORION_DATA_SCALES,     // the scales of a QUANTISE node (its source), fp16 [rows, cols / group]
   ORION_DATA_EXPAND,     // integers (source 0) times their scales (source 1), exact in fp32
@@ -71,7 +70,6 @@ const orion_data *orion_data_scale(orion_data_store *s, const orion_data *x, siz
 const orion_data *orion_data_take_rows(orion_data_store *s, const orion_data *x, size_t n, const uint32_t *index);
 const orion_data *orion_data_take_cols(orion_data_store *s, const orion_data *x, size_t n, const uint32_t *index);
 const orion_data *orion_data_join(orion_data_store *s, size_t n, const orion_data *const *parts);  // equal cols, dtype
-const orion_data *orion_data_pad(orion_data_store *s, const orion_data *x, size_t rows, size_t cols);
 // x as integers q of type d (int8 or int4) and fp16 scales s, x ~ q s: each `group` columns of a row (group divides the
 // columns) share a scale, chosen from their magnitude, for int4 by least squared error (data_quantise.c). Symmetric.
 const orion_data *orion_data_quantise(orion_data_store *s, const orion_data *x, orion_dtype d, size_t group,

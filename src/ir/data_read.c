@@ -227,18 +227,6 @@ static orion_status eval_join(const orion_data *x, request q, orion_error *err) 
   return ORION_OK;
 }
 
-static orion_status eval_pad(const orion_data *x, request q, orion_error *err) {
-  const orion_data *source = x->sources[0];
-  size_t have = q.turned ? source->cols : source->rows, inner = width(source, q.turned), w = width_of(q.dtype);
-  size_t n = q.first >= have ? 0 : have - q.first < q.n ? have - q.first : q.n;
-  for (size_t r = 0; r < q.n; r++) {
-    size_t from = r < n ? inner : 0;
-    memset(row_of(&q, r) + from * w, 0, (width(x, q.turned) - from) * w);
-  }
-  q.n = n;
-  return eval(source, q, err);
-}
-
 // Columns of what is only known by rows: all rows first, then turned.
 static orion_status eval_turned(const orion_data *x, const request *q, orion_error *err) {
   size_t w = width_of(q->dtype), bytes = x->rows * x->cols * w;
@@ -361,7 +349,6 @@ static orion_status eval(const orion_data *x, request q, orion_error *err) {
     case ORION_DATA_ROWS: return q.turned ? pick_within(x, q, err) : pick_rows(x, q, err);
     case ORION_DATA_COLS: return q.turned ? pick_rows(x, q, err) : pick_within(x, q, err);
     case ORION_DATA_JOIN: return eval_join(x, q, err);
-    case ORION_DATA_PAD: return eval_pad(x, q, err);
     case ORION_DATA_QUANTISE:
     case ORION_DATA_SCALES: return eval_quantised(x, q, err);
     case ORION_DATA_EXPAND: return eval_expand(x, q, err);

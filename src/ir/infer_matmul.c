@@ -5,7 +5,14 @@
 
 // ---- windows --------------------------------------------------------------------------------------------------------
 
-orion_status orion_infer_window(orion_infer *c, int n, orion_window *w) {
+// The window of a convolution or a pooling over n axes of space.
+typedef struct window {
+  int n;
+  int64_t strides[3], pads[6], dilations[3];
+  char pad_type;  // 'v'alid, 's'ame (either), 'c'ustom
+} window;
+
+static orion_status read_window(orion_infer *c, int n, window *w) {
   static const char *const types[] = {"valid", "same", "same_lower", "custom"};
   const char *type;
   ORION_TRY(orion_infer_need_string(c, "pad_type", &type));
@@ -37,10 +44,10 @@ orion_status orion_infer_window(orion_infer *c, int n, orion_window *w) {
   return ORION_OK;
 }
 
-static int64_t span(const orion_window *w, int i, int64_t kernel) { return (kernel - 1) * w->dilations[i] + 1; }
+static int64_t span(const window *w, int i, int64_t kernel) { return (kernel - 1) * w->dilations[i] + 1; }
 
 // Size of spatial dimension i after the window moved over it. `ceil_mode` counts a last, partial window.
-static orion_status window_size(orion_infer *c, const orion_window *w, int i, int64_t in, int64_t kernel,
+static orion_status window_size(orion_infer *c, const window *w, int i, int64_t in, int64_t kernel,
                                 bool ceil_mode, int64_t *out) {
   *out = ORION_DIM_UNKNOWN;
   if (in < 0 || kernel < 0) return ORION_OK;
@@ -67,11 +74,11 @@ orion_status orion_rule_pool(orion_infer *c) {
   if (x->rank < 3 || x->rank > 5) {
     return ORION_RULE_FAIL(c, "argument x: has rank %d (want 3 to 5: batch, channels, space)", x->rank);
   }
-  orion_window w;
+  window w;
   int64_t kernel[2 * ORION_MAX_RANK], dims[ORION_MAX_RANK] = {x->dims[0], x->dims[1]};
   bool ceil_mode;
   int n = x->rank - 2;
-  ORION_TRY(orion_infer_window(c, n, &w));
+  ORION_TRY(read_window(c, n, &w));
   ORION_TRY(orion_infer_ints_n(c, "kernel_sizes", (size_t)n, 1, kernel));
   ORION_TRY(orion_infer_bool(c, "ceil_mode", &ceil_mode));
   for (int i = 0; i < n; i++) {
@@ -116,9 +123,9 @@ static orion_status conv_channels(orion_infer *c, bool transposed, int64_t *out_
 orion_status orion_rule_conv(orion_infer *c) {
   const orion_type *x = orion_infer_arg(c, "x"), *weight = orion_infer_arg(c, "weight");
   int64_t dims[ORION_MAX_RANK];
-  orion_window w;
+  window w;
   ORION_TRY(conv_channels(c, false, &dims[1]));
-  ORION_TRY(orion_infer_window(c, x->rank - 2, &w));
+  ORION_TRY(read_window(c, x->rank - 2, &w));
   dims[0] = x->dims[0];
   for (int i = 0; i < w.n; i++) {
     ORION_TRY(window_size(c, &w, i, x->dims[i + 2], weight->dims[i + 2], false, &dims[i + 2]));
@@ -130,9 +137,9 @@ orion_status orion_rule_conv_transpose(orion_infer *c) {
   const orion_type *x = orion_infer_arg(c, "x"), *weight = orion_infer_arg(c, "weight");
   int64_t dims[ORION_MAX_RANK], given[ORION_MAX_RANK];
   size_t n_given = 0;
-  orion_window w;
+  window w;
   ORION_TRY(conv_channels(c, true, &dims[1]));
-  ORION_TRY(orion_infer_window(c, x->rank - 2, &w));
+  ORION_TRY(read_window(c, x->rank - 2, &w));
   dims[0] = x->dims[0];
   for (int i = 0; i < w.n; i++) {
     int64_t in = x->dims[i + 2], kernel = weight->dims[i + 2];

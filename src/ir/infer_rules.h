@@ -54,14 +54,6 @@ bool orion_dim_agree(int64_t a, int64_t b, int64_t *out_merged);  // equal, or o
 // numpy broadcast of two shapes into out (may alias either), false if they do not fit.
 bool orion_dims_broadcast(int rank_a, const int64_t *a, int rank_b, const int64_t *b, int *out_rank, int64_t *out);
 
-// Windows of convolution and pooling: spatial output sizes. in, kernel: n sizes.
-typedef struct orion_window {
-  int n;
-  int64_t strides[3], pads[6], dilations[3];
-  char pad_type;  // 'v'alid, 's'ame (either), 'c'ustom
-} orion_window;
-orion_status orion_infer_window(orion_infer *c, int n, orion_window *out);
-
 #define ORION_OP(name, cls, rule, flags, ...) orion_status orion_rule_##rule(orion_infer *c);
 #include "ir/ops.inc"
 #undef ORION_OP

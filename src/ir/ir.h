@@ -228,7 +228,6 @@ bool orion_copy_op(orion_function *to, const orion_function *from, orion_op_id i
                    orion_ref (*map_ref)(void *ctx, orion_ref ref), void *ctx, orion_ref *map);
 
 void orion_function_remove_op(orion_function *f, orion_op_id op);                         // unlinks; uses are the caller's
-void orion_function_move_op(orion_function *f, orion_op_id op, orion_op_id before);
 void orion_function_replace_uses(orion_function *f, orion_value_id from, orion_value_id to);  // in args and outputs
 bool orion_op_set_arg(orion_function *f, orion_op_id op, const char *name, orion_ref ref);    // adds or replaces; false: OOM
 bool orion_op_drop_arg(orion_function *f, orion_op_id op, const char *name);                  // false if absent
@@ -262,7 +261,6 @@ const orion_literal *orion_op_const(const orion_function *f, const orion_op *op,
 
 // Small constants by value. False when the argument is absent, not constant, of another kind, or longer than `max`.
 // Absent arguments with a default in the op table yield the default (orion_op_int, _float, _bool, _string).
-bool orion_ref_ints(const orion_function *f, orion_ref ref, size_t max, int64_t *out, size_t *out_n);
 bool orion_ref_float(const orion_function *f, orion_ref ref, double *out);      // one element
 bool orion_op_int(const orion_function *f, const orion_op *op, const char *arg, int64_t *out);
 bool orion_op_ints(const orion_function *f, const orion_op *op, const char *arg, size_t max, int64_t *out, size_t *n);

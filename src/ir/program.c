@@ -227,12 +227,6 @@ void orion_function_remove_op(orion_function *f, orion_op_id op) {
   if (f->ops[op].linked) unlink_op(f, op);
 }
 
-void orion_function_move_op(orion_function *f, orion_op_id op, orion_op_id before) {
-  if (op == before) return;
-  unlink_op(f, op);
-  link_before(f, op, before);
-}
-
 void orion_function_replace_uses(orion_function *f, orion_value_id from, orion_value_id to) {
   ORION_EACH_OP(f, id) {
     orion_op *op = &f->ops[id];

@@ -45,9 +45,6 @@ orion_status orion_partition(lowering *l, orion_plan *plan, orion_error *err);
 // ORION_MASKED. Made once.
 orion_ref orion_lowering_causal(lowering *l, orion_dtype dtype, int64_t T, int rank);
 
-// The number of heads if the graph value is a cache of an attention (directly or behind a cast); else 0.
-int64_t orion_graph_cache_heads(const orion_function *f, orion_value_id param);
-
 // ---- helpers for opening ----
 
 // Source op under translation: its argument as graph value, mapped ref, and dims [T, C].

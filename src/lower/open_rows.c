@@ -206,12 +206,30 @@ static orion_ref copy_op(lowering *l, orion_op_id id) {
 static int64_t rows_of(const orion_type *t) { return t->rank > 0 ? t->dims[0] : 1; }
 static int64_t cols_of(const orion_type *t) { return t->rank > 1 ? t->dims[1] : 1; }
 
+// The number of heads if the value is a cache of an attention (directly or behind a cast); else 0.
+static int64_t cache_heads(const orion_function *f, orion_value_id value) {
+  for (orion_op_id id = f->first; id != ORION_NONE; id = f->ops[id].next) {
+    const orion_op *op = &f->ops[id];
+    if (op->code == ORION_OP_cast && orion_op_value(op, "x") == value) {
+      int64_t heads = cache_heads(f, op->results[0]);
+      if (heads) return heads;
+    }
+    if (op->code != ORION_OP_orion_attention) continue;
+    int64_t heads;
+    if ((orion_op_value(op, "k_cache") == value || orion_op_value(op, "v_cache") == value) &&
+        orion_op_int(f, op, "kv_heads", &heads)) {
+      return heads;
+    }
+  }
+  return 0;
+}
+
 static orion_status open_params(lowering *l, orion_error *err) {
   for (size_t i = 0; i < l->from->n_params; i++) {
     const orion_value *v = &l->from->values[l->from->params[i]];
     const orion_type *t = v->type;
     // Caches lie by heads, [1, KV, S, n], so that attention reads rows of a head one after another.
-    int64_t heads = orion_graph_cache_heads(l->from, l->from->params[i]);
+    int64_t heads = cache_heads(l->from, l->from->params[i]);
     orion_value_id p;
     orion_arrangement arrangement = ORION_ROWS;
     if (heads > 0) {
@@ -229,27 +247,9 @@ static orion_status open_params(lowering *l, orion_error *err) {
   return ORION_OK;
 }
 
-// The number of heads if the parameter is a cache of an attention (directly or behind a cast); else 0.
-int64_t orion_graph_cache_heads(const orion_function *f, orion_value_id param) {
-  for (orion_op_id id = f->first; id != ORION_NONE; id = f->ops[id].next) {
-    const orion_op *op = &f->ops[id];
-    if (op->code == ORION_OP_cast && orion_op_value(op, "x") == param) {
-      int64_t heads = orion_graph_cache_heads(f, op->results[0]);
-      if (heads) return heads;
-    }
-    if (op->code != ORION_OP_orion_attention) continue;
-    int64_t heads;
-    if ((orion_op_value(op, "k_cache") == param || orion_op_value(op, "v_cache") == param) &&
-        orion_op_int(f, op, "kv_heads", &heads)) {
-      return heads;
-    }
-  }
-  return 0;
-}
-
 // A cast of a cache is left out: attention joins the cache with the new rows in the cache's own type first.
 static bool is_cache_cast(const lowering *l, const orion_op *op) {
-  return op->code == ORION_OP_cast && orion_graph_cache_heads(l->from, op->results[0]) > 0;
+  return op->code == ORION_OP_cast && cache_heads(l->from, op->results[0]) > 0;
 }
 
 // Opens one operation and notes its results.

@@ -123,8 +123,10 @@ static orion_status run(binder *b, orion_error *err) {
   return status;
 }
 
-orion_status orion_mil_bind(orion_program *p, const char *file, const char *dir, orion_error *err) {
-  binder b = {.program = p, .allocator = p->allocator, .file = file ? file : "text", .dir = dir};
+// Gives every BLOBFILE literal its data: maps each blob file once (the program's data store keeps it), finds the
+// record, checks dtype and size against the literal's type. `file` names the text in messages.
+static orion_status bind_blobs(orion_program *p, const char *file, const char *dir, orion_error *err) {
+  binder b = {.program = p, .allocator = p->allocator, .file = file, .dir = dir};
   return run(&b, err);
 }
 
@@ -168,7 +170,7 @@ orion_status orion_mil_open(const orion_allocator *a, const char *path, const or
     status = orion_mil_parse(a, text, n, shown, &p, err);
     orion_free(a, text, n + 1, 1);
   }
-  if (status == ORION_OK && !options->unbound) status = orion_mil_bind(p, shown, dir, err);
+  if (status == ORION_OK && !options->unbound) status = bind_blobs(p, shown, dir, err);
   orion_strfree(a, file);
   orion_strfree(a, dir);
   if (status != ORION_OK) {

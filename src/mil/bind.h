@@ -8,11 +8,7 @@
 
 // Opening and writing whole programs: orion_mil_open, orion_mil_write_dir (orion/program.h).
 
-// Gives every BLOBFILE literal its data: maps each blob file once (the program's data store keeps it), finds the
-// record, checks dtype and size against the literal's type. `file` names the text in messages.
-orion_status orion_mil_bind(orion_program *p, const char *file, const char *dir, orion_error *err);
-
-// What orion_mil_bind would say, for each literal of a program opened from `path`, as findings of rule "constant"
+// What orion_mil_open would say about blob files, for each literal of a program opened from `path`, as findings of rule "constant"
 // (a blob file that does not open is reported once). The program stays as it is.
 orion_status orion_mil_check_blobs(orion_program *p, const char *path, const char *blobs, bool fatal,
                                    orion_findings *out, orion_error *err);

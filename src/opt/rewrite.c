@@ -150,11 +150,6 @@ orion_value_id orion_rewrite_const(orion_rewrite *r, const char *stem, const ori
   return f->ops[id].results[0];
 }
 
-orion_value_id orion_rewrite_weight(orion_rewrite *r, const char *stem, const orion_data *data, int rank,
-                                    const int64_t *dims) {
-  return orion_build_weight(&r->b, stem, data, rank, dims);
-}
-
 const orion_data *orion_rewrite_data(const orion_rewrite *r, orion_ref ref, const orion_type **out_type) {
   const orion_literal *val = orion_ref_literal(r->f, ref);
   size_t n;

@@ -50,9 +50,6 @@ void orion_rewrite_out_of_memory(orion_rewrite *r);
 
 // A constant of any literal, before the operation under view.
 orion_value_id orion_rewrite_const(orion_rewrite *r, const char *stem, const orion_literal *val);
-// A tensor constant over lazy data, of the literal's own spelling of types.
-orion_value_id orion_rewrite_weight(orion_rewrite *r, const char *stem, const orion_data *data, int rank,
-                                    const int64_t *dims);
 
 static inline orion_op *orion_rewrite_op(const orion_rewrite *r, orion_op_id id) { return &r->f->ops[id]; }
 

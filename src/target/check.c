@@ -22,7 +22,9 @@ void orion_check_report(orion_checker *c, const char *format, ...) {
   va_end(args);
 }
 
-void orion_check_report_value(orion_checker *c, orion_value_id v, const char *format, ...) {
+// The same about another value of the function (FUNCTION scope).
+ORION_PRINTF(3, 4)
+static void report_value(orion_checker *c, orion_value_id v, const char *format, ...) {
   va_list args;
   va_start(args, format);
   add(c, c->f->values[v].name, format, args);
@@ -98,7 +100,7 @@ void orion_check_surfaces(orion_checker *c) {
 static void check_order(orion_checker *c, const orion_value_id *v, size_t n, const char *what, const char *how) {
   for (size_t i = 1; i < n; i++) {
     if (strcmp(c->f->values[v[i - 1]].name, c->f->values[v[i]].name) <= 0) continue;
-    orion_check_report_value(c, v[i], "%s are bound in sorted order of their names, not as %s", what, how);
+    report_value(c, v[i], "%s are bound in sorted order of their names, not as %s", what, how);
   }
 }
 
@@ -108,7 +110,7 @@ void orion_check_output_order(orion_checker *c) { check_order(c, c->f->outputs, 
 void orion_check_input_returned(orion_checker *c) {
   for (size_t i = 0; i < c->f->n_outputs; i++) {
     if (c->f->values[c->f->outputs[i]].def != ORION_NONE) continue;
-    orion_check_report_value(c, c->f->outputs[i], "an input is returned as it is");
+    report_value(c, c->f->outputs[i], "an input is returned as it is");
   }
 }
 
@@ -116,7 +118,7 @@ void orion_check_returned_names(orion_checker *c) {
   for (size_t i = 0; i < c->f->n_outputs; i++) {
     const orion_value *v = &c->f->values[c->f->outputs[i]];
     if (v->def != ORION_NONE || v->index != ORION_NONE) continue;
-    orion_check_report_value(c, c->f->outputs[i], "what is returned is not defined");
+    report_value(c, c->f->outputs[i], "what is returned is not defined");
   }
 }
 
@@ -124,7 +126,7 @@ void orion_check_identity_output(orion_checker *c) {
   if (c->f->n_outputs != 1) return;
   orion_op_id def = c->f->values[c->f->outputs[0]].def;
   if (def == ORION_NONE || c->f->ops[def].code != ORION_OP_identity) return;
-  orion_check_report_value(c, c->f->outputs[0], "the only output is an identity");
+  report_value(c, c->f->outputs[0], "the only output is an identity");
 }
 
 // ---- the walk ----

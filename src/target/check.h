@@ -23,8 +23,6 @@ typedef struct orion_checker {
 // Reports the rule at the place, with the value's name where there is one. The text says what was met and, where the rule
 // has a number, what is allowed.
 void orion_check_report(orion_checker *c, const char *format, ...) ORION_PRINTF(2, 3);
-// The same about another value of the function (FUNCTION scope).
-void orion_check_report_value(orion_checker *c, orion_value_id v, const char *format, ...) ORION_PRINTF(3, 4);
 
 #define ORION_CHECK(what) void orion_check_##what(orion_checker *c)
 // check.c: values, inputs and outputs, functions

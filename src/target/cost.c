@@ -37,7 +37,9 @@ static double arithmetic(const orion_function *f, const orion_op *op) {
   }
 }
 
-double orion_cost_op(const orion_target *t, const orion_function *f, const orion_op *op) {
+// Seconds that the engine spends on the operation: arithmetic at the rate that is sustained, and operands from and to the
+// on-chip memory. Operations of model graphs ([T, C], composites) and of opened programs alike.
+static double op_seconds(const orion_target *t, const orion_function *f, const orion_op *op) {
   double bytes = 2 * elements(orion_value_type(f, op->results[0]));
   for (uint32_t i = 0; i < op->n_args; i++) {
     for (uint32_t r = 0; r < op->args[i].n_refs; r++) bytes += 2 * elements(orion_ref_type(f, op->args[i].refs[r]));
@@ -46,7 +48,8 @@ double orion_cost_op(const orion_target *t, const orion_function *f, const orion
   return arithmetic(f, op) / (SUSTAINED * 1e12 * t->fp16_tflops) + bytes / (ON_CHIP * 1e9 * t->weight_gb_s);
 }
 
-double orion_cost_handover(const orion_target *t, size_t bytes) {
+// Seconds to write `bytes` to memory by one program and to read them by another.
+static double handover_seconds(const orion_target *t, size_t bytes) {
   return t->weight_gb_s > 0 ? 2 * (double)bytes / (1e9 * t->weight_gb_s) : 0;
 }
 
@@ -54,5 +57,5 @@ bool orion_cost_recompute(void *ctx, const orion_function *f, const orion_op *op
   const orion_target *t = ctx;
   size_t bytes = 0;
   if (op->n_results != 1 || !orion_type_bytes(orion_value_type(f, op->results[0]), &bytes)) return false;
-  return orion_cost_op(t, f, op) < orion_cost_handover(t, bytes);
+  return op_seconds(t, f, op) < handover_seconds(t, bytes);
 }

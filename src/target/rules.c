@@ -39,12 +39,9 @@ orion_rule_id orion_rule_of_status(orion_symptom symptom, uint32_t status) {
   }
 }
 
-static const char *const symptoms[ORION_SYMPTOMS] = {"none",   "compile", "load",  "run",
-                                                     "silent", "crash",   "speed", "process"};
 static const char *const certainties[ORION_CERTAINTIES] = {"solid", "plausible", "doubtful", "contradicted"};
 static const char *const plays[ORION_PLAYS] = {"none", "compile", "load", "run", "silent", "crash", "time", "numbers"};
 
-const char *orion_symptom_name(orion_symptom s) { return symptoms[s]; }
 const char *orion_certainty_name(orion_certainty c) { return certainties[c]; }
 const char *orion_play_name(orion_play p) { return plays[p]; }
 

@@ -113,8 +113,7 @@ static inline bool orion_rule_holds(const orion_rule *r, const char *family) {
   return r->families & orion_family_bit(family);
 }
 
-const char *orion_symptom_name(orion_symptom s);      // "compile", "run", ...
 const char *orion_certainty_name(orion_certainty c);  // "solid", ...
-const char *orion_play_name(orion_play p);
+const char *orion_play_name(orion_play p);            // "compile", "run", ...
 
 #endif

@@ -56,7 +56,7 @@ bool orion_merges_add(orion_merges *m, orion_merge merge) {
   return true;
 }
 
-const orion_merge *orion_merges_find(const orion_merges *m, int32_t left, int32_t right) {
+static const orion_merge *find(const orion_merges *m, int32_t left, int32_t right) {  // NULL: none
   if (m->slot_count == 0 || left < 0 || right < 0) return NULL;
   const orion_merge *s = slot_of(m, left, right);
   return s->result >= 0 ? s : NULL;
@@ -92,7 +92,7 @@ static uint64_t pop(orion_merge_work *w) {
 
 static void consider(const orion_merges *m, orion_merge_work *w, uint32_t left) {
   if (left == ORION_SYMBOL_END || w->symbols[left].next == ORION_SYMBOL_END) return;
-  const orion_merge *merge = orion_merges_find(m, w->symbols[left].id, w->symbols[w->symbols[left].next].id);
+  const orion_merge *merge = find(m, w->symbols[left].id, w->symbols[w->symbols[left].next].id);
   if (merge) push(w, (uint64_t)merge->rank << 32 | left);
 }
 
@@ -115,7 +115,7 @@ bool orion_merges_apply(const orion_merges *m, orion_merge_work *w) {
     orion_symbol *a = &w->symbols[left];
     if (a->id < 0 || a->next == ORION_SYMBOL_END) continue;
     orion_symbol *b = &w->symbols[a->next];
-    const orion_merge *merge = orion_merges_find(m, a->id, b->id);
+    const orion_merge *merge = find(m, a->id, b->id);
     if (!merge || merge->rank != (uint32_t)(key >> 32)) continue;
     a->id = merge->result;
     a->next = b->next;

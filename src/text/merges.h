@@ -21,7 +21,6 @@ void orion_merges_init(orion_merges *m, const orion_allocator *a);
 void orion_merges_deinit(orion_merges *m);
 bool orion_merges_reserve(orion_merges *m, size_t count);
 bool orion_merges_add(orion_merges *m, orion_merge merge);  // false: out of memory; the first of equal pairs stays
-const orion_merge *orion_merges_find(const orion_merges *m, int32_t left, int32_t right);  // NULL: none
 
 // One symbol of a piece under work. Symbols form a linked list in place; id ORION_SYMBOL_DEAD marks a merged one.
 typedef struct orion_symbol {

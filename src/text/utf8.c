@@ -99,17 +99,3 @@ size_t orion_bytes_to_alphabet(const uint8_t *bytes, size_t n, uint8_t *out) {
   for (size_t i = 0; i < n; i++) k += orion_utf8_put(orion_byte_char(bytes[i]), out + k);
   return k;
 }
-
-bool orion_alphabet_to_bytes(const uint8_t *text, size_t n, uint8_t *out, size_t *out_n) {
-  size_t k = 0;
-  for (size_t i = 0; i < n;) {
-    uint32_t c;
-    size_t step = orion_utf8_next(text + i, n - i, &c);
-    int byte = step ? orion_char_byte(c) : -1;
-    if (byte < 0) return false;
-    out[k++] = (uint8_t)byte;
-    i += step;
-  }
-  *out_n = k;
-  return true;
-}

@@ -32,7 +32,4 @@ int orion_char_byte(uint32_t c);  // -1 for a character outside the alphabet
 // Writes n bytes in the alphabet (at most 2n bytes) and returns how many were written.
 size_t orion_bytes_to_alphabet(const uint8_t *bytes, size_t n, uint8_t *out);
 
-// The bytes of an alphabet text (at most n); false when a character is outside the alphabet.
-bool orion_alphabet_to_bytes(const uint8_t *text, size_t n, uint8_t *out, size_t *out_n);
-
 #endif

@@ -39,7 +39,6 @@ static double element(const orion_data *x, size_t r, size_t c) {
     case ORION_DATA_EXPAND:
     case ORION_DATA_WORDS:
     case ORION_DATA_NIBBLES: break;  // not by elements: tested on their own
-    case ORION_DATA_PAD: return r < s->rows && c < s->cols ? element(s, r, c) : 0;
   }
   return NAN;
 }
@@ -66,7 +65,7 @@ static const orion_data *tree(orion_data_store *s, orion_rng *r, int depth) {
   const orion_data *x = tree(s, r, depth - 1);
   uint32_t index[200];
   float scale[200];
-  switch (below(r, 7)) {
+  switch (below(r, 6)) {
     case 0: return orion_data_cast(s, x, dtypes[below(r, N_DTYPES)]);
     case 1: return orion_data_transpose(s, x);
     case 2: {
@@ -81,11 +80,10 @@ static const orion_data *tree(orion_data_store *s, orion_rng *r, int depth) {
       for (size_t i = 0; i < n; i++) index[i] = at = below(r, 3) ? (at + 1) % (uint32_t)of : (uint32_t)below(r, of);
       return rows ? orion_data_take_rows(s, x, n, index) : orion_data_take_cols(s, x, n, index);
     }
-    case 5: {
+    default: {
       const orion_data *parts[3] = {x, leaf(s, r, x->dtype, 1 + below(r, 20), x->cols), x};
       return x->rows < 200 ? orion_data_join(s, 2 + below(r, 2), parts) : x;
     }
-    default: return orion_data_pad(s, x, x->rows + below(r, 5), x->cols + below(r, 5));
   }
 }
 
@@ -143,10 +141,9 @@ static void test_equal_nodes_are_one(void **state) {
   assert_ptr_equal(orion_data_scale(s, x, 3, scale), orion_data_scale(s, x, 3, scale));
   assert_ptr_not_equal(orion_data_scale(s, x, 3, scale), orion_data_scale(s, x, 1, scale));
   assert_ptr_equal(orion_data_join(s, 2, (const orion_data *[]){x, x}), orion_data_join(s, 2, (const orion_data *[]){x, x}));
-  assert_ptr_equal(orion_data_pad(s, x, 3, 4), x);
   for (uint32_t i = 0; i < 1000; i++) assert_non_null(orion_data_take_rows(s, x, 1, &(uint32_t){i % 3}));
-  for (uint32_t i = 1; i < 1000; i++) assert_non_null(orion_data_pad(s, x, 3 + i, 4));  // the table grows
-  assert_ptr_equal(orion_data_pad(s, x, 4, 4), orion_data_pad(s, x, 4, 4));
+  for (uint32_t i = 1; i < 1000; i++) assert_non_null(orion_data_scale(s, x, 1, &(float){(float)i}));  // the table grows
+  assert_ptr_equal(orion_data_scale(s, x, 1, &(float){4}), orion_data_scale(s, x, 1, &(float){4}));
   orion_data_store_release(s);
 }
 

@@ -144,7 +144,6 @@ orion_status orion_ane_model_obtain(orion_ane_device *d, const orion_program *p,
 void orion_ane_model_release(orion_ane_device *d, orion_ane_model *m);  // by one user
 // Loads it if it is not, unloading others where slots are short.
 orion_status orion_ane_model_ready(orion_ane_device *d, orion_ane_model *m, orion_error *err);
-void orion_ane_model_unload(orion_ane_device *d, orion_ane_model *m);
 
 // What compiled programs on disk hold for: this route, chip and system.
 void orion_ane_cache_key(const orion_ane_device *d, char *out, size_t size);

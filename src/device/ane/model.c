@@ -21,7 +21,7 @@ static orion_ane_model *least_used(const orion_ane_device *d, const orion_ane_mo
   return oldest;
 }
 
-void orion_ane_model_unload(orion_ane_device *d, orion_ane_model *m) {
+static void unload(orion_ane_device *d, orion_ane_model *m) {
   if (!m->loaded) return;
   // Requests of a program that is gone keep their surfaces mapped.
   for (orion_ane_executable *e = d->executables; e; e = e->next) {
@@ -46,7 +46,7 @@ static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *e
     if (status == ORION_OK) break;
     orion_ane_model *oldest = least_used(d, m);
     if (out_of_slots(d, &failure) && oldest) {
-      orion_ane_model_unload(d, oldest);  // as often as it takes: each time there is one less
+      unload(d, oldest);  // as often as it takes: each time there is one less
       attempt = -1;
     } else if (attempt == 0 && status == ORION_DEVICE) {
       wait_ms(RETRY_MS);  // right after a compile the slot is sometimes not free yet
@@ -64,9 +64,9 @@ static orion_status load(orion_ane_device *d, orion_ane_model *m, orion_error *e
 
 orion_status orion_ane_model_ready(orion_ane_device *d, orion_ane_model *m, orion_error *err) {
   m->used = ++d->clock;
-  if (m->stale) orion_ane_model_unload(d, m);
+  if (m->stale) unload(d, m);
   if (m->loaded) return ORION_OK;
-  while (d->loaded >= d->limits.loaded && least_used(d, m)) orion_ane_model_unload(d, least_used(d, m));
+  while (d->loaded >= d->limits.loaded && least_used(d, m)) unload(d, least_used(d, m));
   return load(d, m, err);
 }
 
@@ -141,7 +141,7 @@ static orion_status settle(orion_ane_device *d, orion_ane_model *m, bool *out_on
 }
 
 static void destroy(orion_ane_device *d, orion_ane_model *m) {
-  orion_ane_model_unload(d, m);
+  unload(d, m);
   d->route->forget(d, m);
   orion_program_destroy(m->program);
   bool keep = d->keep && m->compiled && !m->patched;

@@ -8,7 +8,8 @@
 static float half(double x) { return orion_fixed_half(x); }
 static float to_half_even(float x) { return orion_half_to_float(orion_float_to_half(x)); }
 
-float orion_ane_add_epsilon(float x, float epsilon) {
+// x + epsilon as the bias of a multiply-accumulate step gives it: epsilon on the grid of 2^-16.
+static float add_epsilon(float x, float epsilon) {
   double steps = (double)orion_fixed_steps((double)to_half_even(epsilon));
   return half((double)orion_fixed_operand(x) + steps * 0x1p-16);
 }
@@ -87,7 +88,7 @@ static float piecewise(orion_opcode code, float x, float alpha, float beta) {
   }
 }
 
-float orion_ane_unary(orion_opcode code, float v, float alpha, float beta) {
+static float ane_unary(orion_opcode code, float v, float alpha, float beta) {
   float x = orion_fixed_operand(v);
   switch (code) {
     case ORION_OP_cos: return orion_ane_sin(add(x, 1.5703125f));
@@ -95,9 +96,9 @@ float orion_ane_unary(orion_opcode code, float v, float alpha, float beta) {
     case ORION_OP_erf: return orion_ane_curve(ORION_ANE_ERF, x);
     case ORION_OP_exp: return orion_ane_exp(x);
     case ORION_OP_exp2: return orion_ane_exp2(x);
-    case ORION_OP_inverse: return orion_ane_inverse(orion_ane_add_epsilon(x, alpha));
-    case ORION_OP_log: return orion_ane_log(orion_ane_add_epsilon(x, alpha));
-    case ORION_OP_rsqrt: return orion_ane_rsqrt(orion_ane_add_epsilon(x, alpha));
+    case ORION_OP_inverse: return orion_ane_inverse(add_epsilon(x, alpha));
+    case ORION_OP_log: return orion_ane_log(add_epsilon(x, alpha));
+    case ORION_OP_rsqrt: return orion_ane_rsqrt(add_epsilon(x, alpha));
     case ORION_OP_scaled_tanh:
       return mul(orion_ane_curve(ORION_ANE_TANH, mul(x, to_half_even(beta))), to_half_even(alpha));
     case ORION_OP_sigmoid: return orion_ane_curve(ORION_ANE_SIGMOID, x);
@@ -175,7 +176,7 @@ static const char *const unknown_m6[] = {
     .family = #NAME,                                                                                              \
     .numerics = ARCH ": sums of products in steps of 2^-16 up to 2^15, results in fp16, ties away from zero, "    \
                      "functions by table",                                                                        \
-    .product = orion_ane_product, .unary = orion_ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary,         \
+    .product = orion_ane_product, .unary = ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary,         \
     .row = ane_row, .round = ane_round, .accept = ane_accept, .narrow = orion_fixed_half, .divide = divide,       \
     .int8 = orion_ane_int8,                                                                                       \
     .softmax = orion_ane_softmax, .unknown = unknown_##NAME, .ane = true, __VA_ARGS__                             \

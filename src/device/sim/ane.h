@@ -42,9 +42,6 @@ float orion_ane_sin(float x);  // within 6.4e-4 of the hardware; its range reduc
 // ---- elementwise unit ----
 
 float orion_ane_binary(orion_opcode code, float x, float y);
-float orion_ane_unary(orion_opcode code, float x, float alpha, float beta);
-// x + epsilon as the bias of a multiply-accumulate step gives it: epsilon on the grid of 2^-16.
-float orion_ane_add_epsilon(float x, float epsilon);
 
 // ---- multiply-accumulate ----
 

@@ -29,8 +29,9 @@ bool orion_sim_next(int rank, const int64_t *dims, int64_t *index) {
   return false;
 }
 
-void orion_sim_copy(int rank, const int64_t *dims, uint32_t *dst, const int64_t *dst_strides, const uint32_t *src,
-                    const int64_t *src_strides) {
+// dst[sum index * dst_strides] = src[sum index * src_strides] over all indices within dims.
+static void copy(int rank, const int64_t *dims, uint32_t *dst, const int64_t *dst_strides, const uint32_t *src,
+                 const int64_t *src_strides) {
   int64_t index[ORION_MAX_RANK + 1] = {0};
   for (int i = 0; i < rank; i++) {
     if (dims[i] == 0) return;
@@ -74,7 +75,7 @@ ORION_SIM_RUN(orion_sim_run_transpose) {
   orion_sim_strides(x, own);
   orion_sim_strides(y, to);
   for (int i = 0; i < y->rank; i++) from[i] = own[perm[i] < 0 ? perm[i] + x->rank : perm[i]];
-  orion_sim_copy(y->rank, y->dims, y->word, to, x->word, from);
+  copy(y->rank, y->dims, y->word, to, x->word, from);
   return ORION_OK;
 }
 
@@ -178,7 +179,7 @@ ORION_SIM_RUN(orion_sim_run_slice) {
   }
   if (!op->out[0]->n) return ORION_OK;
   packed_strides(x->rank, w.count, to);
-  orion_sim_copy(x->rank, w.count, op->out[0]->word, to, x->word + offset, from);
+  copy(x->rank, w.count, op->out[0]->word, to, x->word + offset, from);
   if (c->arith->width_crop && x->rank && w.start[x->rank - 1] != 0) crop(op->out[0]);
   return ORION_OK;
 }
@@ -195,7 +196,7 @@ ORION_SIM_RUN(orion_sim_run_slice_update) {
   memcpy(y->data, x->data, y->n * 4);
   if (!update->n) return ORION_OK;
   packed_strides(x->rank, w.count, from);
-  orion_sim_copy(x->rank, w.count, y->word + offset, to, update->word, from);
+  copy(x->rank, w.count, y->word + offset, to, update->word, from);
   return ORION_OK;
 }
 
@@ -278,7 +279,7 @@ ORION_SIM_RUN(orion_sim_run_reverse) {
     from[i] = turned[i] ? -to[i] : to[i];
     if (turned[i] && x->dims[i]) offset += (x->dims[i] - 1) * to[i];
   }
-  orion_sim_copy(y->rank, y->dims, y->word, to, x->word + (y->n ? offset : 0), from);
+  copy(y->rank, y->dims, y->word, to, x->word + (y->n ? offset : 0), from);
   return ORION_OK;
 }
 
@@ -349,9 +350,9 @@ ORION_SIM_RUN(orion_sim_run_blocks) {
                              depth_first ? channels * area : area, w, 1};
   int64_t flat_strides[6] = {all, b * b * area, b * w, 1, b * b * w, b};
   if (grows) {
-    orion_sim_copy(6, dims, y->word, flat_strides, x->word, deep_strides);
+    copy(6, dims, y->word, flat_strides, x->word, deep_strides);
   } else {
-    orion_sim_copy(6, dims, y->word, deep_strides, x->word, flat_strides);
+    copy(6, dims, y->word, deep_strides, x->word, flat_strides);
   }
   return ORION_OK;
 }

@@ -138,9 +138,6 @@ void orion_sim_set(orion_sim_tensor *t, size_t i, double v);              // con
 void orion_sim_strides(const orion_sim_tensor *t, int64_t *out);          // in elements, row-major
 // Strides with which `t` is read as if it had the shape dims[rank]: 0 where it is broadcast.
 void orion_sim_broadcast(const orion_sim_tensor *t, int rank, const int64_t *dims, int64_t *out);
-// dst[sum index * dst_strides] = src[sum index * src_strides] over all indices within dims.
-void orion_sim_copy(int rank, const int64_t *dims, uint32_t *dst, const int64_t *dst_strides, const uint32_t *src,
-                    const int64_t *src_strides);
 // Steps an index through dims, last dimension fastest; false after the last.
 bool orion_sim_next(int rank, const int64_t *dims, int64_t *index);
 

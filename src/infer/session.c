@@ -1,184 +1,19 @@
-// How a text goes through the programs.
-//
-//   step     T positions at once (1 on cpu, the target's smallest width on the engine) that see the cache: decoding, and
-//            the rest of a prompt that no bucket holds
-//   extend   the same with more positions (cpu only): drafts to be verified, later parts of long prompts
-//   prefill  T = 8..1024 positions from the start of the text, without a cache; none wider than the context
-//   head     final norm and classifier for T positions
+// How a text goes through the programs of a session (session_impl.h).
 //
 // Every program of the body returns the new keys and values; the session copies them into the cache surfaces, which all
 // programs share. The mask tells which cached positions count. Padding positions compute results that nobody reads: the
 // causal mask keeps them from the real ones. They must be finite all the same, for no mask stops a NaN, so rows that an
 // earlier run filled are cleared.
-#include "orion/session.h"
+#include "infer/session_impl.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "infer/mix.h"
-#include "model/graph.h"
-#include "runtime/runner.h"
-
 #define MASKED (-1e4f)
-#define MAX_BUCKETS 16
-#define LARGEST_BUCKET 1024
-#define MAX_WIDTHS 4         // of the programs for some tokens at once, body and head
-
-typedef struct program {        // one compiled width of the body
-  orion_runner *runner;         // NULL until needed
-  int64_t tokens;               // T
-  bool cached;                  // sees the cache
-  int64_t filled;               // rows of x that hold something, from earlier runs
-  orion_tensor *x, *cos, *sin, *mask, *y;
-  orion_tensor **k, **v;        // per layer, [T, K]
-} program;
-
-struct orion_session {
-  const orion_allocator *allocator;
-  orion_model *model;
-  orion_device *device;
-  const orion_target *target;
-  orion_arena arena;
-  orion_dtype weights;          // of the graph: caches and, unless quantised, matrices
-  orion_dtype quantise;         // int8, int4 or NONE
-  bool keep_integers;           // that the model's file holds
-  char *passes;
-  int64_t context, cache_rows;  // cache_rows: context rounded up to the target's width
-  int64_t position, masked_to;  // tokens fed; mask entries [0, masked_to) are open
-  program step, extend[MAX_WIDTHS];
-  program prefill[MAX_BUCKETS];
-  size_t n_prefill;
-  program head, wide_head[MAX_WIDTHS];  // only runner, tokens; x is the head's y, y its logits
-  size_t n_widths;              // of extend and wide_head, narrowest first
-  orion_tensor **k_cache, **v_cache;
-  float *row, *half_cos, *half_sin, *logits;
-  orion_mixes mixes;
-  const double *scales;         // of the feed under way: those of the next token, [parts of the mix]
-  bool has_logits;
-  size_t runs;                  // program runs of the feed under way
-  size_t prefill_runs;
-  int64_t last_bucket;
-  double body_seconds;          // that the last program of the body took to compile
-};
 
 void orion_session_options_init(orion_session_options *o) { *o = (orion_session_options){.struct_size = sizeof *o}; }
-
-// ---- compiling ------------------------------------------------------------------------------------------------------
-
-static orion_status compile(orion_session *s, const orion_graph_spec *spec, orion_runner *beside, orion_runner **out,
-                            orion_error *err) {
-  orion_program *graph;
-  ORION_TRY(orion_model_graph(s->model, spec, &graph, err));
-  orion_opt_options passes = {.passes = s->passes};
-  orion_lower_options options = {.target = s->target, .passes = s->passes ? &passes : NULL,
-                                .quantise = s->quantise, .keep_integers = s->keep_integers};
-  orion_plan *plan;
-  orion_status status = orion_lower(graph, &options, &plan, err);
-  orion_program_destroy(graph);
-  if (status != ORION_OK) return status;
-  return orion_runner_create(s->device, plan, beside, out, err);
-}
-
-static orion_status find_tensor(const orion_runner *r, const char *name, orion_tensor **out, orion_error *err) {
-  *out = orion_runner_tensor(r, name);
-  return *out ? ORION_OK : ORION_FAIL(err, ORION_INTERNAL, "session: the program has no value %s", name);
-}
-
-static orion_status find_layer_tensors(orion_session *s, const orion_runner *r, const char *stem, orion_tensor **out,
-                                       orion_error *err) {
-  for (int64_t i = 0; i < s->model->config.layers; i++) {
-    char name[64];
-    snprintf(name, sizeof name, "%s_%lld", stem, (long long)i);
-    ORION_TRY(find_tensor(r, name, &out[i], err));
-  }
-  return ORION_OK;
-}
-
-static orion_graph_spec body_spec(const orion_session *s, int64_t tokens, bool cached) {
-  orion_graph_spec spec = {.kind = ORION_GRAPH_BODY, .tokens = tokens, .past = cached ? s->cache_rows : 0};
-  spec.compute = s->target->ane ? ORION_FP16 : ORION_FP32;
-  spec.lora = s->mixes.slots;
-  spec.weights = spec.cache = s->weights;
-  return spec;
-}
-
-static orion_status compile_body(orion_session *s, program *p, int64_t tokens, bool cached, orion_error *err) {
-  const orion_config *c = &s->model->config;
-  orion_graph_spec spec = body_spec(s, tokens, cached);
-  double begin = orion_now();
-  p->tokens = tokens;
-  p->cached = cached;
-  p->k = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
-  p->v = ORION_ARENA_ARRAY(&s->arena, orion_tensor *, (size_t)c->layers);
-  if (!p->k || !p->v) return ORION_OOM(err, "session");
-  ORION_TRY(compile(s, &spec, s->step.runner, &p->runner, err));
-  s->body_seconds = orion_now() - begin;
-  ORION_TRY(find_tensor(p->runner, "x", &p->x, err));
-  ORION_TRY(find_tensor(p->runner, "y", &p->y, err));
-  if (c->rope) {
-    ORION_TRY(find_tensor(p->runner, "cos", &p->cos, err));
-    ORION_TRY(find_tensor(p->runner, "sin", &p->sin, err));
-  }
-  if (cached) ORION_TRY(find_tensor(p->runner, "mask", &p->mask, err));
-  ORION_TRY(find_layer_tensors(s, p->runner, "k", p->k, err));
-  ORION_TRY(find_layer_tensors(s, p->runner, "v", p->v, err));
-  return orion_mixes_add(&s->mixes, p->runner, err);
-}
-
-static orion_status compile_head(orion_session *s, program *p, int64_t tokens, orion_error *err) {
-  orion_graph_spec spec = body_spec(s, tokens, false);
-  spec.kind = ORION_GRAPH_HEAD;
-  p->tokens = tokens;
-  ORION_TRY(compile(s, &spec, s->step.runner, &p->runner, err));
-  ORION_TRY(find_tensor(p->runner, "y", &p->x, err));
-  return find_tensor(p->runner, "logits", &p->y, err);
-}
-
-// A program that failed half-way must not look compiled.
-static orion_status ensure_body(orion_session *s, program *p, int64_t tokens, bool cached, orion_error *err) {
-  if (p->runner) return ORION_OK;
-  orion_status status = compile_body(s, p, tokens, cached, err);
-  if (status != ORION_OK) {
-    orion_runner_destroy(p->runner);
-    *p = (program){.tokens = tokens, .cached = cached};
-  }
-  return status;
-}
-
-static int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
-// `tokens` as the target wants it, but no wider than the whole context.
-static int64_t width_within(const orion_session *s, int64_t tokens) {
-  int64_t wanted = round_up(tokens, s->target->width_multiple);
-  return wanted < s->cache_rows ? wanted : s->cache_rows;
-}
-
-static void choose_buckets(orion_session *s) {
-  for (int64_t t = round_up(8, s->target->width_multiple); s->n_prefill < MAX_BUCKETS; t *= 2) {
-    s->prefill[s->n_prefill++].tokens = width_within(s, t);
-    if (t >= s->context || t >= LARGEST_BUCKET) break;
-  }
-}
-
-// Some tokens at once cost less in a program that is not much wider. The engine's step is wide enough already: 0 widths.
-static void choose_widths(orion_session *s) {
-  for (int64_t t = 4; !s->target->ane && s->n_widths < MAX_WIDTHS; t *= 2) {
-    int64_t tokens = width_within(s, t);
-    s->extend[s->n_widths].tokens = s->wide_head[s->n_widths].tokens = tokens;
-    s->n_widths++;
-    if (tokens < t) break;
-  }
-}
-
-// The narrowest of these programs that takes n tokens, else the widest.
-static program *width_for(const orion_session *s, program *of, size_t n) {
-  size_t w = 0;
-  while (w + 1 < s->n_widths && of[w].tokens < (int64_t)n) w++;
-  return &of[w];
-}
 
 // What the device runs best: the programs of the chip family that it stands for, else those for cpu.
 static const char *default_target(const orion_session *s) {
@@ -195,7 +30,7 @@ static orion_status choose_slots(orion_session *s, const orion_session_options *
     return ORION_FAIL(err, ORION_INVALID, "lora_rank: %lld is not within 0 to %d", (long long)o->lora_rank, ORION_LORA_MAX_RANK);
   }
   if (o->lora_rank == 0) return ORION_OK;
-  s->mixes.slots.rank = round_up(o->lora_rank, s->target->width_multiple);
+  s->mixes.slots.rank = orion_session_round(s, o->lora_rank);
   return orion_projection_parse(c, o->lora_targets, &s->mixes.slots.targets, err);
 }
 
@@ -225,7 +60,7 @@ static orion_status check_options(orion_session *s, const orion_session_options 
                       target);
   }
   if (o->passes && !(s->passes = orion_arena_strdup(&s->arena, o->passes))) return ORION_OOM(err, "session");
-  s->cache_rows = round_up(s->context, s->target->width_multiple);
+  s->cache_rows = orion_session_round(s, s->context);
   return choose_slots(s, o, err);
 }
 
@@ -254,30 +89,19 @@ orion_status orion_session_create(orion_model *model, orion_device *device, cons
   orion_arena_init(&s->arena, s->allocator);
   orion_status status = check_options(s, o, err);
   if (status == ORION_OK) status = allocate(s, err);
-  if (status == ORION_OK) status = compile_body(s, &s->step, s->target->width_multiple, true, err);
-  if (status == ORION_OK) status = compile_head(s, &s->head, s->target->width_multiple, err);
-  if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "k_cache", s->k_cache, err);
-  if (status == ORION_OK) status = find_layer_tensors(s, s->step.runner, "v_cache", s->v_cache, err);
+  if (status == ORION_OK) status = orion_session_open_programs(s, err);
   if (status != ORION_OK) {
     orion_session_destroy(s);
     return status;
   }
   orion_tensor_fill(s->step.mask, 0, 0, s->cache_rows, MASKED);
-  choose_buckets(s);
-  choose_widths(s);
   *out = s;
   return ORION_OK;
 }
 
 void orion_session_destroy(orion_session *s) {
   if (!s) return;
-  for (size_t i = 0; i < s->n_prefill; i++) orion_runner_destroy(s->prefill[i].runner);
-  for (size_t i = 0; i < s->n_widths; i++) {
-    orion_runner_destroy(s->wide_head[i].runner);
-    orion_runner_destroy(s->extend[i].runner);
-  }
-  orion_runner_destroy(s->head.runner);
-  orion_runner_destroy(s->step.runner);  // last: the others share its tensors
+  orion_session_close_programs(s);
   orion_arena_deinit(&s->arena);
   orion_free(s->allocator, s, 1, sizeof *s);
 }
@@ -307,7 +131,8 @@ static orion_status blame(const orion_session *s, orion_error *err) {
   return ORION_NUMERIC;
 }
 
-static orion_status write_inputs(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
+static orion_status write_inputs(orion_session *s, orion_session_program *p, const int32_t *tokens, int64_t n,
+                                 orion_error *err) {
   const orion_config *c = &s->model->config;
   int64_t *filled = p->x->surface == s->step.x->surface ? &s->step.filled : &p->filled;
   for (int64_t t = 0; t < n; t++) {
@@ -329,7 +154,7 @@ static orion_status write_inputs(orion_session *s, program *p, const int32_t *to
   return ORION_OK;
 }
 
-static orion_status check_finite(const orion_session *s, const program *p, int64_t n, orion_error *err) {
+static orion_status check_finite(const orion_session *s, const orion_session_program *p, int64_t n, orion_error *err) {
   int64_t row, col;
   if (!orion_tensor_find_nonfinite(p->y, n, &row, &col)) return ORION_OK;
   (void)ORION_FAIL(err, ORION_NUMERIC, "position %lld: feature %lld of the last layer's output is NaN or infinite",
@@ -338,7 +163,8 @@ static orion_status check_finite(const orion_session *s, const program *p, int64
 }
 
 // Runs n <= p->tokens tokens through the body and stores their keys and values.
-static orion_status run_body(orion_session *s, program *p, const int32_t *tokens, int64_t n, orion_error *err) {
+static orion_status run_body(orion_session *s, orion_session_program *p, const int32_t *tokens, int64_t n,
+                             orion_error *err) {
   ORION_TRY(write_inputs(s, p, tokens, n, err));
   if (p->cached) open_mask(s, s->position);
   ORION_TRY(orion_mixes_run(&s->mixes, p->runner, n, s->scales, err));
@@ -352,7 +178,8 @@ static orion_status run_body(orion_session *s, program *p, const int32_t *tokens
   return ORION_OK;
 }
 
-static orion_status read_logits(orion_session *s, const program *head, int64_t row, int64_t position, orion_error *err) {
+static orion_status read_logits(orion_session *s, const orion_session_program *head, int64_t row, int64_t position,
+                                orion_error *err) {
   for (orion_tensor *t = head->y; t; t = orion_runner_next(head->runner, t)) {
     orion_tensor_get(t, row, s->logits + t->first_col);
   }
@@ -365,7 +192,7 @@ static orion_status read_logits(orion_session *s, const program *head, int64_t r
 }
 
 // Logits of row `row` of the body's output. Where body and head share the surface, nothing is copied.
-static orion_status run_head(orion_session *s, const program *body, int64_t row, orion_error *err) {
+static orion_status run_head(orion_session *s, const orion_session_program *body, int64_t row, orion_error *err) {
   bool shared = body->y->surface == s->head.x->surface;
   if (!shared) orion_tensor_copy(body->y, row, 1, s->head.x, 0);
   ORION_TRY(orion_runner_run(s->head.runner, err));
@@ -373,26 +200,10 @@ static orion_status run_head(orion_session *s, const program *body, int64_t row,
   return read_logits(s, &s->head, shared ? row : 0, s->position - 1, err);
 }
 
-// The program that takes the next tokens of a run of n, and how many of them.
-static orion_status choose_program(orion_session *s, size_t n, program **out, int64_t *out_n, orion_error *err) {
-  program *p = &s->step;
-  if (n > (size_t)s->step.tokens && s->position == 0) {
-    size_t b = 0;
-    while (b + 1 < s->n_prefill && s->prefill[b].tokens < (int64_t)n) b++;
-    p = &s->prefill[b];
-    ORION_TRY(ensure_body(s, p, p->tokens, false, err));
-  } else if (n > (size_t)s->step.tokens && !s->target->ane) {
-    p = width_for(s, s->extend, n);
-    ORION_TRY(ensure_body(s, p, p->tokens, true, err));
-  }
-  *out = p;
-  *out_n = (int64_t)n < p->tokens ? (int64_t)n : p->tokens;
-  return ORION_OK;
-}
-
 static orion_status check_tokens(const orion_session *s, const int32_t *tokens, size_t n, orion_error *err) {
   if (n > (size_t)(s->context - s->position)) {
-    return ORION_FAIL(err, ORION_LIMIT, "context: %lld positions are used and %zu more do not fit in %lld (truncate, or open a longer one)",
+    return ORION_FAIL(err, ORION_LIMIT,
+                      "context: %lld positions are used and %zu more do not fit in %lld (truncate, or open a longer one)",
                       (long long)s->position, n, (long long)s->context);
   }
   for (size_t i = 0; i < n; i++) {
@@ -406,8 +217,8 @@ static orion_status check_tokens(const orion_session *s, const int32_t *tokens, 
 
 // Feeds in pieces; after each, `after` sees the body's program and how many rows of its output are real. A feed that
 // fails under way leaves the position as it was; what it wrote lies behind the mask.
-typedef orion_status (*after_fn)(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
-                                 orion_error *err);
+typedef orion_status (*after_fn)(orion_session *s, orion_session_program *p, size_t done, int64_t n, bool last,
+                                 void *ctx, orion_error *err);
 
 static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, after_fn after, void *ctx,
                          orion_error *err) {
@@ -416,9 +227,9 @@ static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, afte
   orion_status status = ORION_OK;
   s->runs = 0;
   for (size_t done = 0; status == ORION_OK && done < n;) {
-    program *p;
+    orion_session_program *p;
     int64_t m;
-    status = choose_program(s, n - done, &p, &m, err);
+    status = orion_session_choose_body(s, n - done, &p, &m, err);
     if (status == ORION_OK) status = run_body(s, p, tokens + done, m, err);
     if (status == ORION_OK) status = after(s, p, done, m, done + (size_t)m == n, ctx, err);
     if (status != ORION_OK) break;
@@ -435,7 +246,7 @@ static orion_status feed(orion_session *s, const int32_t *tokens, size_t n, afte
   return status;
 }
 
-static orion_status after_feed(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
+static orion_status after_feed(orion_session *s, orion_session_program *p, size_t done, int64_t n, bool last, void *ctx,
                                orion_error *err) {
   return last ? run_head(s, p, n - 1, err) : ORION_OK;
 }
@@ -463,24 +274,11 @@ typedef struct each_logits {
   void *ctx;
 } each_logits;
 
-// The head for n rows, compiled.
-static orion_status choose_head(orion_session *s, int64_t n, program **out, orion_error *err) {
-  program *head = n <= s->head.tokens || s->n_widths == 0 ? &s->head : width_for(s, s->wide_head, (size_t)n);
-  *out = head;
-  if (head->runner) return ORION_OK;
-  orion_status status = compile_head(s, head, head->tokens, err);
-  if (status != ORION_OK) {
-    orion_runner_destroy(head->runner);
-    *head = (program){.tokens = head->tokens};
-  }
-  return status;
-}
-
-static orion_status after_feed_all(orion_session *s, program *p, size_t done, int64_t n, bool last, void *ctx,
-                                   orion_error *err) {
+static orion_status after_feed_all(orion_session *s, orion_session_program *p, size_t done, int64_t n, bool last,
+                                   void *ctx, orion_error *err) {
   each_logits *each = ctx;
-  program *head;
-  ORION_TRY(choose_head(s, n, &head, err));
+  orion_session_program *head;
+  ORION_TRY(orion_session_choose_head(s, n, &head, err));
   for (int64_t row = 0; row < n; row += head->tokens) {
     int64_t m = n - row < head->tokens ? n - row : head->tokens;
     bool shared = p->y->surface == head->x->surface;

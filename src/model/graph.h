@@ -4,12 +4,6 @@
 //                  with past: mask [1, S], k_cache_L, v_cache_L [S, K] for each layer L
 //          outputs y [T, dim] (after the last layer, before the final norm); k_L, v_L [T, K] (k after rotation)
 //   head   input   y [T, dim]; output logits [T, vocab]
-#ifndef ORION_MODEL_GRAPH_H
-#define ORION_MODEL_GRAPH_H
-
-#include "model/lora.h"
-#include "model/model.h"
-
 //
 // With slots for adapters (lora.rank > 0) the body, or the training graph, also has, for each projection of lora.targets:
 //
@@ -18,6 +12,12 @@
 //
 // and the projection's result is base + orion_lora(x, a, b, gate). Rows of R belong to adapters one after another: rows
 // that none has are zeros, the gate says how much each position takes of each row.
+#ifndef ORION_MODEL_GRAPH_H
+#define ORION_MODEL_GRAPH_H
+
+#include "model/lora.h"
+#include "model/model.h"
+
 typedef enum orion_graph_kind { ORION_GRAPH_BODY, ORION_GRAPH_HEAD } orion_graph_kind;
 
 typedef struct orion_graph_spec {

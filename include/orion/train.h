@@ -57,6 +57,11 @@ typedef struct orion_train_options {
   const char *lora_weights;    ///< in what the model under it is kept: "fp16" (NULL), "fp32", "int8", "int4"
   const char *lora_base;       ///< path of the model, noted in checkpoints; NULL: none
   const char *tokenizer_path;  ///< file or directory whose tokenizer goes into checkpoints; NULL: none
+  /// What of the forward part is computed again for the backward part instead of kept: "none", "cheap", "most", or "auto"
+  /// (NULL): the first of these with which the run keeps to `memory`. Gradients are the same to the bit. On an engine its cost
+  /// model decides.
+  const char *recompute;
+  uint64_t memory;             ///< bytes for weights, gradients, moments and the step's program; 0: any number
 } orion_train_options;
 
 /// Defaults: 1,000 steps of 8 sequences of 256, lr 3e-4 (min 3e-5) by cosine after 100 steps, beta 0.9 and 0.95, eps 1e-8,
@@ -112,6 +117,8 @@ typedef struct orion_train_info {
   const char *update;          ///< how weights are updated
   const char *target;
   size_t programs;             ///< runs of a program that one micro-batch costs
+  const char *recompute;       ///< "none", "cheap", "most"; NULL: decided by an engine's cost model
+  uint64_t memory;             ///< bytes for weights, gradients, moments and the step's program; 0: not known
   double best_loss;            ///< of evaluations; infinity before the first
 } orion_train_info;
 ORION_API void orion_trainer_describe(const orion_trainer *t, orion_train_info *out);

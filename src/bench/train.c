@@ -42,6 +42,7 @@ static orion_status start(training *t, const orion_bench_options *o, const char 
   t->options.seq = o->context;
   t->options.steps = MOST_SAMPLES;
   t->options.update = update;
+  t->options.recompute = o->recompute;
   t->options.data = files;
   t->options.n_data = 1;
   if (!t->options.seq) t->options.seq = t->config.context < 256 ? t->config.context : 256;
@@ -135,6 +136,9 @@ static orion_status first_step(training *t, orion_bench_report *r, orion_error *
   orion_model_close(t->model);
   t->model = NULL;
   ORION_TRY(orion_trainer_step(t->trainer, &m, err));
+  orion_train_info info;
+  orion_trainer_describe(t->trainer, &info);
+  if (info.memory) ORION_TRY(orion_bench_add_value(r, "planned_memory", "MB", (double)info.memory * 1e-6, err));
   return orion_bench_add_value(r, "peak_memory", "MB", orion_peak_rss_mb() * 1.048576, err);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/memory.h"
 #include "base/thread.h"
 #include "cli/commands.h"
 #include "cli/sim_report.h"
@@ -57,6 +58,8 @@ static const cli_option options[] = {
     {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
     {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
     {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: bf16 products where the processor has them; not kept by a run", false},
+    {"recompute", 0, CLI_TEXT, "R", "what backward computes again: none, cheap, most or auto (by memory, default)", false},
+    {"memory", 0, CLI_TEXT, "SIZE", "for auto: of weights, gradients, moments and the step; 800M, 4G; default 7/8 of all", false},
     CLI_SIM_REPORT_OPTION,
     {0},
 };
@@ -153,6 +156,23 @@ static orion_status read_intervals(run_state *r, orion_error *err) {
   return ORION_OK;
 }
 
+// Several processes on one machine share its memory.
+static orion_status read_memory(run_state *r, orion_error *err) {
+  const char *text = cli_text(r->args, "memory", NULL);
+  r->o.recompute = cli_text(r->args, "recompute", NULL);
+  r->o.memory = orion_memory_limit() / 8 * 7 / (uint64_t)orion_comm_local_size(r->o.comm);
+  if (!text) return ORION_OK;
+  double size;
+  char unit = 0, rest;
+  int n = sscanf(text, "%lf%c%c", &size, &unit, &rest);
+  double scale = unit == 'G' ? 1e9 : unit == 'M' ? 1e6 : n == 1 ? 1 : 0;
+  if (n < 1 || n > 2 || !(size * scale >= 1 && size * scale < 1e18)) {
+    return CLI_USAGE(err, "--memory: \"%s\" is no size (800M, 4G, or bytes)", text);
+  }
+  r->o.memory = (uint64_t)(size * scale);
+  return ORION_OK;
+}
+
 // What has a default that the model or the saved run knows.
 static orion_status read_numbers(run_state *r, orion_error *err) {
   const cli_args *a = r->args;
@@ -239,6 +259,7 @@ static orion_status read_arguments(run_state *r, orion_error *err) {
   ORION_TRY(read_files(r, err));
   ORION_TRY(read_loss_scale(r, err));
   ORION_TRY(read_intervals(r, err));
+  ORION_TRY(read_memory(r, err));
   return choose_out(r, err);
 }
 
@@ -433,6 +454,7 @@ static void report(const run_state *r) {
                         (json_int_t)i.step, "first_loss", r->first_loss, "loss", r->m.loss, "tokens", (json_int_t)i.tokens,
                         "tok_s", r->m.tok_s, "step_ms", r->m.step_ms, "update_ms", r->m.update_ms, "rss_mb", orion_peak_rss_mb(),
                         "update", i.update, "epoch", i.epoch);
+  if (i.recompute) json_object_set_new(o, "recompute", json_string(i.recompute));
   if (isfinite(i.best_loss)) {
     json_object_set_new(o, "eval_loss", json_real(r->last_eval));
     json_object_set_new(o, "best_eval_loss", json_real(i.best_loss));

@@ -22,25 +22,38 @@ static orion_ref literal(orion_backward *w, const orion_literal *l) {
   return ref;
 }
 
+// What is computed again reads what is kept through a fence, so that no pass sees the same operation on the same arguments twice
+// and keeps its result after all. Between two functions there is no need.
+static orion_ref behind_fence(orion_backward *w, orion_ref source) {
+  orion_ref x = orion_back_value(w, source);
+  bool apart = w->forward != w->b.f || x == ORION_NONE || orion_ref_is_literal(source);
+  if (apart || w->again[source] || orion_ref_is_const(w->from, source)) return x;
+  orion_ref *fence = &w->fence[source];
+  if (*fence == ORION_NONE) {
+    *fence = ORION_BUILD(&w->b, w->from->values[source].name, ORION_OP_orion_fence, {"x", x});
+  }
+  return *fence;
+}
+
 // The operation once more, on backward's side of its arguments.
 static orion_ref compute_again(orion_backward *w, const orion_op *op) {
   orion_in in[17] = {{0}};
   orion_ref several[256];
   const orion_arg *tuple = NULL;
   size_t n = 0;
+  char prefix[sizeof w->b.prefix];
+  memcpy(prefix, w->b.prefix, sizeof prefix);
+  memcpy(w->b.prefix, "again_", sizeof "again_");
   for (uint32_t i = 0; i < op->n_args; i++) {
     const orion_arg *arg = &op->args[i];
     if (arg->tuple || arg->n_refs != 1) {
       tuple = arg;
-      for (uint32_t r = 0; r < arg->n_refs; r++) several[r] = orion_back_value(w, arg->refs[r]);
+      for (uint32_t r = 0; r < arg->n_refs; r++) several[r] = behind_fence(w, arg->refs[r]);
     } else {
-      in[n++] = (orion_in){arg->name, orion_back_value(w, arg->refs[0])};
+      in[n++] = (orion_in){arg->name, behind_fence(w, arg->refs[0])};
     }
   }
   const char *stem = w->from->values[op->results[0]].name;
-  char prefix[sizeof w->b.prefix];
-  memcpy(prefix, w->b.prefix, sizeof prefix);
-  memcpy(w->b.prefix, "again_", sizeof "again_");
   orion_ref y = tuple ? orion_build_tuple_op(&w->b, stem, op->code, tuple->name, tuple->n_refs, several, in)
                       : orion_build_op(&w->b, stem, op->code, in);
   memcpy(w->b.prefix, prefix, sizeof prefix);

@@ -9,8 +9,6 @@
 
 #include "grad/backward.h"
 
-#define MAX_AGAIN_DEPTH 64  // operations computed again on top of each other; bounds recursion
-
 orion_grad_rule orion_grad_rule_of(orion_opcode code) {
   static const orion_grad_rule rules[ORION_OP_COUNT] = {
 #define ORION_GRAD(op, rule) [ORION_OP_##op] = orion_grad_##rule,
@@ -21,22 +19,6 @@ orion_grad_rule orion_grad_rule_of(orion_opcode code) {
 }
 
 bool orion_grad_has_rule(orion_opcode code) { return orion_grad_rule_of(code) != NULL; }
-
-bool orion_grad_recompute_cheap(void *ctx, const orion_function *f, const orion_op *op) {
-  switch (orion_opcode_info(op->code)->cls) {
-    case ORION_CLASS_UNARY:
-    case ORION_CLASS_BINARY:
-    case ORION_CLASS_SELECT:
-    case ORION_CLASS_CAST:
-    case ORION_CLASS_SHAPE:
-    case ORION_CLASS_MOVE:
-      return op->code != ORION_OP_scatter;
-    case ORION_CLASS_NORM:
-      return true;
-    default:
-      return op->code == ORION_OP_orion_rms_norm || op->code == ORION_OP_orion_rope;
-  }
-}
 
 typedef struct pass {  // one building of the result
   orion_backward w;
@@ -248,8 +230,7 @@ static orion_status add_outputs(pass *p, orion_error *err) {
 }
 
 static bool is_kept(const pass *p, orion_value_id v) {
-  return p->w.needed[v] && !p->w.again[v] && p->w.from->values[v].def != ORION_NONE &&
-         !orion_ref_is_const(p->w.from, v);
+  return orion_grad_is_tap(p->w.from, p->w.needed, v) && !p->w.again[v];
 }
 
 // Split: what is kept is handed over.
@@ -297,8 +278,9 @@ static bool allocate(pass *p, size_t n) {
   w->gradient = ORION_ARENA_ARRAY(p->scratch, orion_ref, n);
   w->active = ORION_ARENA_ARRAY(p->scratch, bool, n);
   w->needed = ORION_ARENA_ARRAY(p->scratch, bool, n);
-  if (!w->map || !w->at || !w->gradient || !w->active || !w->needed) return false;
-  for (size_t i = 0; i < n; i++) w->map[i] = w->at[i] = w->gradient[i] = ORION_NONE;
+  w->fence = ORION_ARENA_ARRAY(p->scratch, orion_ref, n);
+  if (!w->map || !w->at || !w->gradient || !w->active || !w->needed || !w->fence) return false;
+  for (size_t i = 0; i < n; i++) w->map[i] = w->at[i] = w->gradient[i] = w->fence[i] = ORION_NONE;
   return true;
 }
 
@@ -335,35 +317,7 @@ static orion_status build(pass *p, orion_error *err) {
   return p->w.forward == p->w.b.f ? ORION_OK : sweep(p->w.forward, p->scratch, err);
 }
 
-// ---- what is kept ---------------------------------------------------------------------------------------------------
-
-// Depth of recomputation that `op` would have; -1 where an argument is not at hand in the backward part.
-static int again_depth(const pass *p, const orion_op *op, const bool *again, const uint8_t *depth) {
-  int most = 0;
-  for (uint32_t i = 0; i < op->n_args; i++) {
-    if (op->args[i].n_refs > 256 || op->n_args > 16) return -1;
-    for (uint32_t r = 0; r < op->args[i].n_refs; r++) {
-      orion_ref ref = op->args[i].refs[r];
-      if (orion_ref_is_literal(ref) || orion_ref_is_const(p->w.from, ref)) continue;
-      if (p->w.from->values[ref].def != ORION_NONE && !p->w.needed[ref]) return -1;
-      if (again[ref] && depth[ref] > most) most = depth[ref];
-    }
-  }
-  return most + 1;
-}
-
-static void plan_again(const pass *p, bool *again, uint8_t *depth) {
-  const orion_function *f = p->w.from;
-  const orion_grad_options *o = p->w.options;
-  ORION_EACH_OP(f, id) {
-    const orion_op *op = &f->ops[id];
-    if (op->n_results != 1 || !is_kept(p, op->results[0])) continue;
-    int d = again_depth(p, op, again, depth);
-    if (d < 0 || d > MAX_AGAIN_DEPTH || !o->recompute(o->recompute_ctx, f, op)) continue;
-    again[op->results[0]] = true;
-    depth[op->results[0]] = (uint8_t)d;
-  }
-}
+// ---- all of it ------------------------------------------------------------------------------------------------------
 
 static size_t count_ops(const orion_function *f, size_t from, size_t to) {
   size_t n = 0;
@@ -406,15 +360,14 @@ orion_status orion_grad(const orion_program *source, const orion_grad_options *o
   orion_arena_init(&scratch, source->allocator);
   pass p = {.w = {.options = options, .from = f}, .source = source, .scratch = &scratch};
   bool *again = ORION_ARENA_ARRAY(&scratch, bool, f->n_values + 1);
-  uint8_t *depth = ORION_ARENA_ARRAY(&scratch, uint8_t, f->n_values + 1);
-  orion_status status = again && depth ? ORION_OK : ORION_OOM(err, "gradient");
+  orion_status status = again ? ORION_OK : ORION_OOM(err, "gradient");
   p.w.again = again;
   if (status == ORION_OK) status = build(&p, err);
   if (status == ORION_OK && options->recompute) {
-    plan_again(&p, again, depth);
     orion_program_destroy(p.program);
     p.program = NULL;
-    status = build(&p, err);
+    status = orion_grad_plan(f, options, p.w.needed, &scratch, again, err);
+    if (status == ORION_OK) status = build(&p, err);
   }
   if (status == ORION_OK && out_report) report(&p, out_report);
   orion_arena_deinit(&scratch);

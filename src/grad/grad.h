@@ -7,9 +7,9 @@
 // depends on, gets no backward part; forward operations that nothing needs are not copied. Composites of model graphs
 // have composites as gradients (end of ops.inc), which lowering opens for each layout.
 //
-// A value that backward needs of forward is a tap. Each is kept until then, or computed again where the caller's rule
-// says that this is cheap and its arguments are there anyway. With `split` forward and backward become two functions,
-// the taps being outputs of the one and parameters of the other.
+// A value that backward needs of forward is a tap. Each is kept until then, or computed again (keep.c) where the caller's
+// rule says so: near, where its arguments are there anyway, or far, from the last value on which everything later hangs. With
+// `split` forward and backward become two functions, the taps being outputs of the one and parameters of the other.
 #ifndef ORION_GRAD_GRAD_H
 #define ORION_GRAD_GRAD_H
 
@@ -21,8 +21,8 @@ typedef struct orion_grad_seed {
       *parameter;  // new parameter (or existing one) that holds d(loss)/d(value), of the value's type; NULL: ones
 } orion_grad_seed;
 
-// Whether the operation is cheap enough to run a second time. Asked only of operations whose arguments are at hand in
-// the backward part: parameters, constants, kept, or computed again themselves.
+// Whether the operation is cheap enough to run a second time. Unless `far`, asked only of operations whose arguments are at
+// hand in the backward part: parameters, constants, kept, or computed again themselves.
 typedef bool (*orion_grad_recompute)(void *ctx, const orion_function *f, const orion_op *op);
 
 typedef struct orion_grad_options {
@@ -35,6 +35,7 @@ typedef struct orion_grad_options {
   size_t n_wrt;
   orion_grad_recompute recompute;  // NULL: everything is kept
   void *recompute_ctx;
+  bool far;    // arguments that are not at hand are kept or computed again too; what is never computed again is cuts
   bool split;  // two functions, "main" and "backward", instead of one
 } orion_grad_options;
 
@@ -53,12 +54,12 @@ typedef struct orion_grad_report {
 orion_status orion_grad(const orion_program *p, const orion_grad_options *options, orion_program **out,
                         orion_grad_report *out_report, orion_error *err);  // out_report may be NULL
 
-// In one function the pass `cse` finds what is computed twice and merges it, and the taps are kept after all: leave the pass
-// out of such a program's pipeline, or split.
+// In one function, what is computed again reads what is kept through `orion_fence`, lest passes merge it with the first time.
 //
-// The cost rule for programs with memory to save: elementwise operations, movement, norms, and rotation run again;
-// products, attention, sums and everything that reads much to make little is kept. `ctx` is not used.
+// Two rules. Cheap: elementwise operations, movement, norms, and rotation run again; products, attention, sums and everything
+// that reads much to make little is kept. All: everything, for `far`. `ctx` is not used.
 bool orion_grad_recompute_cheap(void *ctx, const orion_function *f, const orion_op *op);
+bool orion_grad_recompute_all(void *ctx, const orion_function *f, const orion_op *op);
 
 bool orion_grad_has_rule(orion_opcode code);
 

@@ -102,6 +102,8 @@ orion_status orion_lower(orion_program *graph, const orion_lower_options *option
                                    .max_conv_out = t->max_conv_out,
                                    .max_weight_bytes = t->max_weight_bytes};
   if ((status = orion_optimize(l.program, &limits, options->passes, err)) != ORION_OK) goto done;
+  const orion_opt_options last = {.passes = "unfence"};
+  if ((status = orion_optimize(l.program, &limits, &last, err)) != ORION_OK) goto done;
   if (options->quantise || options->keep_integers) {
     if ((status = orion_lowering_quantise(&l, options->quantise, options->keep_integers, err)) != ORION_OK) goto done;
   }

@@ -257,7 +257,7 @@ static void open_op(lowering *l, orion_op_id id) {
   const orion_op *op = &l->from->ops[id];
   const orion_type *type = orion_value_type(l->from, op->results[0]);
   orion_ref *y = &l->map[op->results[0]];
-  if (orion_opcode_info(op->code)->cls != ORION_CLASS_COMPOSITE) {
+  if (orion_opcode_info(op->code)->cls != ORION_CLASS_COMPOSITE || op->code == ORION_OP_orion_fence) {
     *y = is_cache_cast(l, op) ? mapped(l, op, "x") : copy_op(l, id);
     return;
   }

@@ -256,6 +256,16 @@ size_t orion_runner_weight_bytes(const orion_runner *r) {
   return total;
 }
 
+size_t orion_runner_memory(const orion_runner *r) {
+  size_t total = 0;
+  for (size_t i = 0; i < r->plan->n_parts; i++) {
+    orion_run_times times = {0};
+    orion_executable_times(r->parts[i].executable, &times);
+    total += times.memory_bytes;
+  }
+  return total;
+}
+
 orion_tensor *orion_runner_tensor(const orion_runner *r, const char *logical) {
   for (size_t i = 0; i < r->n_tensors; i++) {
     if (strcmp(r->tensors[i].logical, logical) == 0) return &r->tensors[i];

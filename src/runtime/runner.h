@@ -40,6 +40,7 @@ orion_status orion_runner_run_anew(orion_runner *r, orion_error *err);  // by or
 orion_status orion_runner_update(orion_runner *r, const char *value, const void *bytes, size_t n, orion_error *err);
 size_t orion_runner_parts(const orion_runner *r);  // program runs that one call of orion_runner_run costs
 size_t orion_runner_weight_bytes(const orion_runner *r);
+size_t orion_runner_memory(const orion_runner *r);  // of its compiled programs, all they hold beside surfaces
 const orion_plan *orion_runner_plan(const orion_runner *r);
 
 // The first tensor of that name, or NULL; the next one of the same name (a value in column pieces), or NULL.

@@ -141,6 +141,7 @@ static orion_status add_sums(orion_step *s, orion_device *device, orion_program 
   for (size_t i = 0; i < s->params->n; i++) {
     const orion_type *t = orion_value_type(f, orion_function_find(f, s->ports[i].before));
     orion_layout layout;
+    if (s->ports[i].sum) continue;  // of a program before, which took too much memory
     ORION_TRY(orion_layout_of_type(t, 1, &layout, err));
     ORION_TRY(orion_surface_create(device, &layout, &s->ports[i].sum, err));
   }
@@ -210,6 +211,31 @@ static orion_status find_all(orion_step *s, orion_error *err) {
   return ORION_OK;
 }
 
+static orion_status make_program(orion_step *s, orion_device *device, const orion_target *target, const orion_step_source *source,
+                                 const char **names, orion_error *err) {
+  orion_program *program = NULL;
+  ORION_TRY(source->make(source->ctx, s->params, &s->spec, &s->arena, &program, names, err));
+  orion_status status = name_ports(s, names, err);
+  if (status == ORION_OK) status = add_sums(s, device, program, names, err);
+  if (status == ORION_OK) status = compile(s, device, target, program, err);
+  orion_program_destroy(program);
+  return status;
+}
+
+// With as little computed again as memory allows.
+static orion_status make_within_memory(orion_step *s, orion_device *device, const orion_target *target,
+                                       const orion_step_source *source, const char **names, orion_error *err) {
+  const bool search = s->spec.recompute == ORION_RECOMPUTE_AUTO;
+  if (search) s->spec.recompute = ORION_RECOMPUTE_NONE;
+  for (;; s->spec.recompute++) {
+    orion_status status = make_program(s, device, target, source, names, err);
+    bool too_much = status == ORION_NO_MEMORY || (s->spec.memory && s->runner && orion_runner_memory(s->runner) > s->spec.memory);
+    if (!search || !too_much || !s->spec.gradients || s->spec.recompute == ORION_RECOMPUTE_MOST) return status;
+    orion_runner_destroy(s->runner);
+    s->runner = NULL;
+  }
+}
+
 orion_status orion_step_create(orion_params *params, orion_device *device, const orion_target *target,
                                const orion_step_source *source, const orion_step_spec *spec, orion_step **out,
                                orion_error *err) {
@@ -231,12 +257,7 @@ orion_status orion_step_create(orion_params *params, orion_device *device, const
   s->gradients = ORION_ARENA_ARRAY(&s->arena, float *, params->n);
   const char **names = ORION_ARENA_ARRAY(&s->arena, const char *, params->n);
   orion_status status = s->ports && s->gradients && names ? ORION_OK : ORION_OOM(err, "training step");
-  orion_program *program = NULL;
-  if (status == ORION_OK) status = source->make(source->ctx, params, spec, &s->arena, &program, names, err);
-  if (status == ORION_OK) status = name_ports(s, names, err);
-  if (status == ORION_OK) status = add_sums(s, device, program, names, err);
-  if (status == ORION_OK) status = compile(s, device, target, program, err);
-  orion_program_destroy(program);
+  if (status == ORION_OK) status = make_within_memory(s, device, target, source, names, err);
   if (status == ORION_OK) status = find_all(s, err);
   if (status == ORION_OK && spec->weights_as_inputs) status = orion_step_refresh(s, err);
   if (status != ORION_OK) {
@@ -352,3 +373,4 @@ const orion_step_spec *orion_step_spec_of(const orion_step *s) { return &s->spec
 size_t orion_step_parts(const orion_step *s) {
   return s->layered ? orion_layered_runs(s->layered) : orion_runner_parts(s->runner);
 }
+size_t orion_step_memory(const orion_step *s) { return s->layered ? 0 : orion_runner_memory(s->runner); }

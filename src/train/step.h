@@ -13,6 +13,7 @@
 
 #include "runtime/runner.h"
 #include "train/params.h"
+#include "train/recompute.h"
 
 typedef struct orion_step_spec {
   int64_t batch, seq;
@@ -22,6 +23,8 @@ typedef struct orion_step_spec {
   bool gradients;                // else the loss alone
   bool sums;                     // orion_step_add will be used
   orion_dtype quantise;          // INT8, INT4: matrices that are not trained; NONE: as `weights` says
+  orion_recompute recompute;     // of one program (in pieces, the cost model decides); never AUTO once it is made
+  size_t memory;                 // for AUTO: bytes that the compiled program may hold; 0: any number
 } orion_step_spec;
 
 typedef struct orion_step_source {
@@ -60,5 +63,6 @@ const char *orion_step_overflow(const orion_step *s);
 orion_status orion_step_refresh(orion_step *s, orion_error *err);
 const orion_step_spec *orion_step_spec_of(const orion_step *s);
 size_t orion_step_parts(const orion_step *s);
+size_t orion_step_memory(const orion_step *s);  // bytes that the compiled program holds; 0: in pieces
 
 #endif

@@ -68,11 +68,20 @@ static orion_status keep_options(orion_trainer *t, const orion_train_options *o,
   }
   const char **texts[] = {&t->options.schedule, &t->options.update, &t->options.target, &t->options.compute,
                           &t->options.tokenizer_path, &t->options.lora_targets, &t->options.lora_weights,
-                          &t->options.lora_base};
+                          &t->options.lora_base, &t->options.recompute};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     if (*texts[i] && !(*texts[i] = orion_arena_strdup(&t->arena, *texts[i]))) return ORION_OOM(err, "trainer");
   }
   return ORION_OK;
+}
+
+static orion_status read_recompute(const orion_trainer *t, orion_step_spec *spec, orion_error *err) {
+  const char *name = t->options.recompute ? t->options.recompute : "auto";
+  if (!orion_recompute_parse(name, &spec->recompute)) {
+    return ORION_FAIL(err, ORION_INVALID, "recompute: there is no \"%s\" (none, cheap, most or auto)", name);
+  }
+  if (!t->target->ane || spec->recompute == ORION_RECOMPUTE_AUTO) return ORION_OK;
+  return ORION_FAIL(err, ORION_INVALID, "recompute: the cost model decides for %s (leave the option out)", t->target->name);
 }
 
 static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_update_kind *update, orion_error *err) {
@@ -96,6 +105,7 @@ static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_up
   *spec = (orion_step_spec){.batch = o->batch, .seq = o->seq, .compute = half ? ORION_FP16 : ORION_FP32,
                             .weights = t->target->ane ? ORION_FP16 : ORION_FP32, .gradients = true,
                             .sums = o->accum > 1};
+  ORION_TRY(read_recompute(t, spec, err));
   t->schedule = (orion_schedule){.lr = o->lr, .min_lr = o->min_lr, .warmup = o->warmup, .steps = o->steps};
   if (!orion_schedule_parse(o->schedule, &t->schedule.kind)) {
     return ORION_FAIL(err, ORION_INVALID, "schedule: there is no \"%s\" (cosine, linear or constant)", o->schedule);
@@ -165,6 +175,26 @@ static orion_status prepare_lora(orion_trainer *t, const orion_model *model, ori
   return t->options.lora_targets ? ORION_OK : ORION_OOM(err, "trainer");
 }
 
+// Weights, gradients and moments, in fp32.
+static uint64_t state_bytes(const orion_trainer *t) { return 16 * t->params->elements; }
+
+// What is left for the step's program, at least a byte.
+static size_t program_bytes(const orion_trainer *t) {
+  uint64_t bound = t->options.memory, state = state_bytes(t);
+  return bound == 0 ? 0 : bound > state ? (size_t)(bound - state) : 1;
+}
+
+static void note_recompute(orion_trainer *t) {
+  static const char *const what[] = {[ORION_RECOMPUTE_CHEAP] = "what is cheap", [ORION_RECOMPUTE_MOST] = "most of it"};
+  const orion_step *step = orion_updater_step(t->updater);
+  const orion_step_spec *spec = orion_step_spec_of(step);
+  if (spec->recompute != ORION_RECOMPUTE_CHEAP && spec->recompute != ORION_RECOMPUTE_MOST) return;
+  if (t->options.recompute && strcmp(t->options.recompute, "auto") != 0) return;
+  orion_strbuf_addf(&t->notes, "memory is short: of what the backward part reads %s is computed again (%s, %.0f MB of %.0f)\n",
+                    what[spec->recompute], orion_recompute_name(spec->recompute),
+                    (double)(state_bytes(t) + orion_step_memory(step)) / 1e6, (double)t->options.memory / 1e6);
+}
+
 static orion_status prepare(orion_trainer *t, const orion_model *model, const orion_tokenizer *tokenizer,
                             const orion_train_options *o, orion_error *err) {
   orion_step_spec spec;
@@ -181,8 +211,10 @@ static orion_status prepare(orion_trainer *t, const orion_model *model, const or
   orion_device_info info;
   orion_device_describe(t->device, &info);
   ORION_TRY(orion_optimizer_create(t->params, &adamw, info.threads, &t->optimizer, err));
+  spec.memory = program_bytes(t);
   ORION_TRY(orion_updater_create(t->params, t->device, t->target, &t->source, &spec, update, &t->updater, err));
   if (orion_updater_note(t->updater)[0]) orion_strbuf_addf(&t->notes, "%s\n", orion_updater_note(t->updater));
+  note_recompute(t);
   return orion_strbuf_status(&t->notes, err);
 }
 
@@ -420,6 +452,8 @@ orion_status orion_trainer_evaluate(orion_trainer *t, double *out_loss, orion_er
 // ---- what is there ----------------------------------------------------------------------------------------------------
 
 void orion_trainer_describe(const orion_trainer *t, orion_train_info *out) {
+  const orion_step *step = orion_updater_step(t->updater);
+  const size_t program = orion_step_memory(step);
   double windows = (double)orion_tokens_windows(t->data);
   *out = (orion_train_info){
       .step = t->step,
@@ -429,7 +463,9 @@ void orion_trainer_describe(const orion_trainer *t, orion_train_info *out) {
       .epoch = (double)t->position.epoch + (double)t->position.index / windows,
       .update = orion_update_name(orion_updater_kind(t->updater)),
       .target = t->target->name,
-      .programs = orion_step_parts(orion_updater_step(t->updater)),
+      .programs = orion_step_parts(step),
+      .recompute = t->target->ane ? NULL : orion_recompute_name(orion_step_spec_of(step)->recompute),
+      .memory = program ? state_bytes(t) + program : 0,
       .best_loss = t->best_loss,
   };
 }

@@ -57,6 +57,7 @@ static orion_status compile(orion_updater *u, orion_error *err) {
   orion_device_usage before, after;
   orion_device_usage_get(u->device, &before);
   ORION_TRY(orion_step_create(u->params, u->device, u->target, &u->source, &u->spec, &u->step, err));
+  u->spec.recompute = orion_step_spec_of(u->step)->recompute;  // searched for once
   orion_device_usage_get(u->device, &after);
   const int cost = after.compiles - before.compiles;  // less where the device had some on disk
   if (cost > u->compiles) u->compiles = cost;

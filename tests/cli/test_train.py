@@ -203,6 +203,17 @@ def fast_products_are_near():
         expect(abs(fast / exact - 1) < 1e-2, f"losses {losses}")
 
 
+def memory_is_kept_to():
+    plain = suite.orion_run(train_args("roomy", "--steps", 3, "--json"))
+    short = suite.orion_run(train_args("short", "--steps", 3, "--json", "--memory", "0.5M"))
+    expect(plain.code == 0 and json.loads(plain.stdout)["recompute"] == "none" and not plain.stderr, plain.errors())
+    expect(short.code == 0 and json.loads(short.stdout)["recompute"] == "most" and "memory is short" in short.errors(), short.errors())
+    expect(read_weights("roomy", 3) == read_weights("short", 3), "weights differ")
+    for wrong in [("--memory", "much"), ("--memory", "4T"), ("--memory", "0"), ("--recompute", "all")]:
+        result = suite.orion_run(train_args("wrong", "--steps", 3, *wrong))
+        expect(result.code == 2 and wrong[1] in result.errors(), result.errors())
+
+
 suite.case("a small model learns", learns)
 suite.case("checkpoints are models", writes_models)
 suite.case("inspect shows a run, its curve and a checkpoint", inspects)
@@ -215,6 +226,7 @@ suite.fails("a process that may compile too little for one step",
 suite.case("a model is trained on", goes_on_from_a_model)
 suite.case("a simulated engine trains with the losses of cpu", learns_on_an_engine)
 suite.case("fast products learn the same", fast_products_are_near)
+suite.case("what memory lacks is computed again, to the same bits", memory_is_kept_to)
 suite.fails("a precision that is none", lambda: train_args("rough", "--precision", "rough"), 2, "neither exact nor fast")
 suite.fails("the simulator has one precision", lambda: train_args("rough", "--device", "sim:m4", "--precision", "fast"), 2, "cpu")
 suite.fails("another run's directory", lambda: train_args("a"), 2, "holds another run")

@@ -143,6 +143,43 @@ static void taps_are_kept_or_computed_again(void **state) {
   assert_int_equal(asked, 2);  // of a, whose arguments are parameters, and of b, whose argument is kept
 }
 
+// A value and two blocks with a residual sum each: x -> q -> s = q + f(q) -> z = s + g(s).
+#define LINE(name, call) "tensor<fp32, [4, 8]> " name " = " call "[name = string(\"" name "\")];"
+#define BLOCKS                                                                                                    \
+  FUNC("tensor<fp32, [4, 8]> x, tensor<fp32, [8, 8]> v, tensor<fp32, [8, 8]> w",                                  \
+       LINE("q", "sin(x = x)") LINE("a", "silu(x = q)") LINE("b", "matmul(x = a, y = v)") LINE("c", "exp(x = b)") \
+           LINE("s", "add(x = q, y = c)") LINE("d", "silu(x = s)") LINE("e", "matmul(x = d, y = w)") \
+           LINE("f", "tanh(x = e)") LINE("z", "add(x = s, y = f)"),                                               \
+       "z")
+
+static bool no_products(void *ctx, const orion_function *f, const orion_op *op) { return op->code != ORION_OP_matmul; }
+
+// Far: only what the blocks begin with is kept, products run again; what the rule refuses is kept besides.
+static void far_only_cuts_are_kept(void **state) {
+  (void)state;
+  orion_grad_options o = {.outputs = NAMES("z"), .n_outputs = 1, .seeds = SEED("z", "seed"), .n_seeds = 1,
+                          .wrt = NAMES("x", "v", "w"), .n_wrt = 3, .far = true, .recompute = orion_grad_recompute_all};
+  orion_grad_report r;
+  orion_program *d = gradient_of(BLOCKS, &o, &r);
+  assert_int_equal(r.kept, 2);  // q and s
+  assert_int_equal(r.kept_bytes, 2 * 4 * 8 * 4);
+  assert_int_equal(count_code(d, "main", ORION_OP_silu), 4);
+  assert_int_equal(count_code(d, "main", ORION_OP_matmul), 2 + 2 + 4);
+  assert_int_equal(count_code(d, "main", ORION_OP_orion_fence), 2 + 2);  // of these, and of both matrices
+  orion_program_destroy(d);
+  o.recompute = no_products;
+  d = gradient_of(BLOCKS, &o, &r);
+  assert_int_equal(r.kept, 4);  // and b and e
+  assert_int_equal(count_code(d, "main", ORION_OP_matmul), 2 + 4);
+  orion_program_destroy(d);
+  o.split = true;
+  o.recompute = orion_grad_recompute_all;
+  d = gradient_of(BLOCKS, &o, &r);
+  assert_int_equal(r.kept, 2);
+  assert_int_equal(count_code(d, "backward", ORION_OP_orion_fence), 0);
+  orion_program_destroy(d);
+}
+
 static void split_functions_hand_taps_over_by_name(void **state) {
   (void)state;
   orion_grad_options o = {.outputs = NAMES("z"),
@@ -401,6 +438,7 @@ int main(void) {
       cmocka_unit_test(contributions_add_up),
       cmocka_unit_test(results_are_values_of_their_own),
       cmocka_unit_test(taps_are_kept_or_computed_again),
+      cmocka_unit_test(far_only_cuts_are_kept),
       cmocka_unit_test(split_functions_hand_taps_over_by_name),
       cmocka_unit_test(what_cannot_be_is_refused),
       cmocka_unit_test(sequences_of_a_batch_are_apart),

@@ -10,6 +10,7 @@
 #include "grad/grad.h"
 #include "ir/infer.h"
 #include "machine.h"
+#include "opt/opt.h"
 
 typedef struct rule_case {
   orion_opcode code;  // the rule that it is about
@@ -138,7 +139,7 @@ static double difference(bench *t, machine *m, float *x) {
   return (8 * (at[2] - at[1]) - (at[3] - at[0])) / (12 * (double)h);
 }
 
-enum { PLAIN, AGAIN, SPLIT, N_FORMS };
+enum { PLAIN, AGAIN, FAR, SPLIT, N_FORMS };
 
 static orion_program *differentiate(const bench *t, int form) {
   const char *wrt[MAX_PARAMS];
@@ -147,7 +148,8 @@ static orion_program *differentiate(const bench *t, int form) {
                           .n_seeds = 1,
                           .wrt = wrt,
                           .split = form == SPLIT,
-                          .recompute = form == PLAIN ? NULL : orion_grad_recompute_cheap};
+                          .far = form == FAR,
+                          .recompute = form == PLAIN ? NULL : form == FAR ? orion_grad_recompute_all : orion_grad_recompute_cheap};
   for (size_t i = 0; i < t->n_in; i++) {
     if (!t->in[i].ints) wrt[o.n_wrt++] = t->in[i].name;
   }
@@ -155,6 +157,8 @@ static orion_program *differentiate(const bench *t, int form) {
   orion_error err = {0};
   assert_ok(orion_grad(t->program, &o, &p, NULL, &err), &err);
   assert_ok(orion_verify_ok(p, &err), &err);
+  const orion_opt_options last = {.passes = "unfence"};  // as lowering does, at its end
+  if (!t->c->composite) assert_ok(orion_optimize(p, &(orion_opt_limits){.ane = false}, &last, &err), &err);
   return p;
 }
 
@@ -206,6 +210,8 @@ static void check_case(const rule_case *c) {
   gradients(&t, PLAIN, grads, "sim:ideal");
   gradients(&t, AGAIN, others, "sim:ideal");
   same(&t, grads, others, "recomputation");
+  gradients(&t, FAR, others, "sim:ideal");
+  same(&t, grads, others, "recomputation from far");
   if (!c->composite) {
     gradients(&t, SPLIT, others, "sim:ideal");
     same(&t, grads, others, "splitting");

@@ -295,6 +295,37 @@ static void a_resumed_run_equals_one_never_stopped(void **state) {
   orion_trainer_destroy(reference);
 }
 
+// What is computed again is no part of a run: it goes on with another choice, by name or by memory, in the same bits.
+static void a_run_is_the_same_whatever_is_computed_again(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  orion_train_info info;
+  char run[TEST_PATH_MAX];
+  test_path(run, sizeof run, f->dir, "again");
+  orion_trainer *whole = open_trainer(f, f->device);
+  orion_trainer_describe(whole, &info);
+  assert_string_equal(info.recompute, "none");
+  assert_true(info.memory > 16 * info.parameters);
+  make_steps(whole, 6);
+  f->o.recompute = "cheap";
+  orion_trainer *first = open_trainer(f, f->device);
+  assert_string_equal(orion_trainer_notes(first), "");
+  make_steps(first, 3);
+  assert_ok(orion_trainer_save(first, run, 0, &err), &err);
+  orion_trainer_destroy(first);
+  f->o.recompute = NULL;
+  f->o.memory = 1;
+  orion_trainer *second = open_trainer(f, f->device);
+  orion_trainer_describe(second, &info);
+  assert_string_equal(info.recompute, "most");
+  assert_non_null(strstr(orion_trainer_notes(second), "memory is short: "));
+  assert_ok(orion_trainer_resume(second, run, &err), &err);
+  make_steps(second, 3);
+  assert_same_weights(whole, second);
+  orion_trainer_destroy(second);
+  orion_trainer_destroy(whole);
+}
+
 static void other_data_are_refused(void **state) {
   fixture *f = *state;
   orion_error err = {0};
@@ -529,6 +560,11 @@ static void bad_options_are_named(void **state) {
   REFUSED(target, "m99", "target: there is no \"m99\"");
   REFUSED(compute, "bf16", "compute: \"bf16\"");
   REFUSED(loss_scale, 0.5, "loss-scale: 0.5");
+  REFUSED(recompute, "all", "recompute: there is no \"all\"");
+  f->o = good;
+  f->o.target = "m4";
+  f->o.recompute = "cheap";
+  assert_error(orion_trainer_create(f->model, f->device, NULL, &f->o, &t, &err), ORION_INVALID, &err, "the cost model decides for m4");
 #undef REFUSED
 }
 
@@ -542,6 +578,7 @@ int main(void) {
       CASE(ten_steps_of_qwen3_equal_pytorch),
       CASE(ten_steps_in_fp16_are_near),
       CASE(a_resumed_run_equals_one_never_stopped),
+      CASE(a_run_is_the_same_whatever_is_computed_again),
       CASE(other_data_are_refused),
       CASE(options_of_a_run_are_read_back),
       CASE(all_strategies_give_the_same_bits),

@@ -51,7 +51,7 @@ static float directly(const float *x, const float *w, float bias, int row, int c
     a[i] = (float)pixel(x, i / 9, row + i / 3 % 3 - 1, column + i % 3 - 1);
     b[i] = w[i];
   }
-  return orion_ane_mac_column(C * 9, b, a, 1, bias);
+  return orion_sim_ane_mac_column(C * 9, b, a, 1, bias);
 }
 
 static void random_halves(orion_rng *r, uint16_t *out, size_t n) {

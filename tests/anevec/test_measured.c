@@ -101,7 +101,7 @@ static void integer_sums_of_m6(void **state) {
   for (size_t i = 1; i < table.rows; i++) {
     if (strcmp(bits_cell(&table, i, "placement"), "cpu-fallback") == 0) continue;
     double scale = strtod(bits_cell(&table, i, "scale"), NULL);
-    uint16_t got = orion_float_to_half(orion_ane_int8(m6, atoll(bits_cell(&table, i, "S_int")), scale));
+    uint16_t got = orion_float_to_half(orion_sim_ane_int8(m6, atoll(bits_cell(&table, i, "S_int")), scale));
     n++;
     if (got == bits_hex(bits_cell(&table, i, "y_hex"))) continue;
     print_message("%s: %04x, expected %s\n", bits_cell(&table, i, "id"), got, bits_cell(&table, i, "y_hex"));

@@ -36,9 +36,9 @@ static float by_hand(const orion_sim_arith *a, const char *op, const float *x, s
                {"rsqrt", ORION_OP_rsqrt}, {"inverse", ORION_OP_inverse}, {"softplus", ORION_OP_softplus},
                {"square", ORION_OP_square}, {"erf", ORION_OP_erf}, {"softsign", ORION_OP_softsign}},
     binary[] = {{"add", ORION_OP_add}, {"sub", ORION_OP_sub}, {"mul", ORION_OP_mul}, {"maximum", ORION_OP_maximum}};
-  if (strcmp(op, "mac") == 0) return orion_ane_mac_column(n, x, y, 1, 0);
-  if (strcmp(op, "mac_bias") == 0) return orion_ane_mac_column(n - 1, x + 1, y, 1, x[0]);
-  if (strcmp(op, "int8") == 0) return orion_ane_int8(a, (int64_t)(x[0] * x[1] + x[2]), (double)y[0]);
+  if (strcmp(op, "mac") == 0) return orion_sim_ane_mac_column(n, x, y, 1, 0);
+  if (strcmp(op, "mac_bias") == 0) return orion_sim_ane_mac_column(n - 1, x + 1, y, 1, x[0]);
+  if (strcmp(op, "int8") == 0) return orion_sim_ane_int8(a, (int64_t)(x[0] * x[1] + x[2]), (double)y[0]);
   for (size_t i = 0; i < sizeof unary / sizeof *unary; i++) {
     if (strcmp(op, unary[i].name) == 0) return a->unary(unary[i].code, x[0], 0, 0);
   }
@@ -74,10 +74,10 @@ static void rules_done_by_hand(void **state) {
 
 // ---- fast paths ----
 
-static const orion_ane_lanes *const levels[] = {
-    &orion_ane_lanes_portable,
+static const orion_sim_ane_lanes *const levels[] = {
+    &orion_sim_ane_lanes_portable,
 #ifdef __x86_64__
-    &orion_ane_lanes_avx2, &orion_ane_lanes_avx512,
+    &orion_sim_ane_lanes_avx2, &orion_sim_ane_lanes_avx512,
 #endif
 };
 
@@ -113,9 +113,9 @@ static void fast_sums_are_the_definition(void **state) {
     float bias = turn % 3 ? random_half(&r, 20) : 0;
     const orion_sim_product p = {.k = K, .n = n, .rows = w, .row_stride = K, .panel = x, .ldx = n, .bias = &bias, .out = out,
                                  .row_step = n, .column_step = 1};
-    orion_ane_product(&p, 0, 1);
+    orion_sim_ane_product(&p, 0, 1);
     for (size_t j = 0; j < n; j++) {
-      float want = orion_ane_mac_column(K, w, x + j, n, bias);
+      float want = orion_sim_ane_mac_column(K, w, x + j, n, bias);
       if (orion_float_to_bits(out[j]) != orion_float_to_bits(want)) {
         fail_msg("turn %d, column %zu: %.9g, expected %.9g", turn, j, (double)out[j], (double)want);
       }
@@ -160,7 +160,7 @@ static void rows_are_single_numbers(void **state) {
       if (!runs_here(l)) continue;
       levels[l]->row(codes[turn % 3], x, x_step, y, y_step, z, N - 3);
       for (size_t i = 0; i < N - 3; i++) {
-        float want = orion_ane_binary(codes[turn % 3], x[i * x_step], y[i * y_step]);
+        float want = orion_sim_ane_binary(codes[turn % 3], x[i * x_step], y[i * y_step]);
         if (orion_float_to_bits(z[i]) != orion_float_to_bits(want)) {
           fail_msg("level %zu, operation %d of %.9g and %.9g: %.9g, expected %.9g", l, turn % 3,
                    (double)x[i * x_step], (double)y[i * y_step], (double)z[i], (double)want);

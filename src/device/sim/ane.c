@@ -29,14 +29,14 @@ static double other_binary(orion_opcode code, double x, double y) {
   }
 }
 
-float orion_ane_binary(orion_opcode code, float a, float b) {
+float orion_sim_ane_binary(orion_opcode code, float a, float b) {
   float x = orion_fixed_operand(a), y = orion_fixed_operand(b);
   double v;
   switch (code) {
     case ORION_OP_add: v = (double)x + (double)y; break;
     case ORION_OP_sub: v = (double)x - (double)y; break;
     case ORION_OP_mul: v = (double)x * (double)y; break;
-    case ORION_OP_real_div: return orion_ane_binary(ORION_OP_mul, x, orion_ane_inverse(y));
+    case ORION_OP_real_div: return orion_sim_ane_binary(ORION_OP_mul, x, orion_sim_ane_inverse(y));
     case ORION_OP_maximum: return x > y ? x : y;
     case ORION_OP_minimum: return x < y ? x : y;
     default: v = other_binary(code, (double)x, (double)y);
@@ -44,8 +44,8 @@ float orion_ane_binary(orion_opcode code, float a, float b) {
   return v != v ? 0 : half(v);  // inf - inf and 0 * inf are zero
 }
 
-static float add(float x, float y) { return orion_ane_binary(ORION_OP_add, x, y); }
-static float mul(float x, float y) { return orion_ane_binary(ORION_OP_mul, x, y); }
+static float add(float x, float y) { return orion_sim_ane_binary(ORION_OP_add, x, y); }
+static float mul(float x, float y) { return orion_sim_ane_binary(ORION_OP_mul, x, y); }
 
 // Division by a number that the compiler knows: it stores the reciprocal.
 static float divide(float x, float by) { return mul(x, to_half_even(1 / by)); }
@@ -60,8 +60,8 @@ static float round_away(float x) {
 
 // log(1 + exp(x)), the sum by multiply-accumulate: beyond 2^15 it is infinite, and its logarithm 0.
 static float softplus(float x) {
-  const float one = 1, e = orion_ane_exp(x);
-  return orion_ane_log(orion_ane_mac_column(1, &one, &e, 1, 1));
+  const float one = 1, e = orion_sim_ane_exp(x);
+  return orion_sim_ane_log(orion_sim_ane_mac_column(1, &one, &e, 1, 1));
 }
 
 static float clamp(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
@@ -91,23 +91,23 @@ static float piecewise(orion_opcode code, float x, float alpha, float beta) {
 static float ane_unary(orion_opcode code, float v, float alpha, float beta) {
   float x = orion_fixed_operand(v);
   switch (code) {
-    case ORION_OP_cos: return orion_ane_sin(add(x, 1.5703125f));
-    case ORION_OP_elu: return x > 0 ? x : mul(add(orion_ane_exp(x), -1), to_half_even(alpha));
-    case ORION_OP_erf: return orion_ane_curve(ORION_ANE_ERF, x);
-    case ORION_OP_exp: return orion_ane_exp(x);
-    case ORION_OP_exp2: return orion_ane_exp2(x);
-    case ORION_OP_inverse: return orion_ane_inverse(add_epsilon(x, alpha));
-    case ORION_OP_log: return orion_ane_log(add_epsilon(x, alpha));
-    case ORION_OP_rsqrt: return orion_ane_rsqrt(add_epsilon(x, alpha));
+    case ORION_OP_cos: return orion_sim_ane_sin(add(x, 1.5703125f));
+    case ORION_OP_elu: return x > 0 ? x : mul(add(orion_sim_ane_exp(x), -1), to_half_even(alpha));
+    case ORION_OP_erf: return orion_sim_ane_curve(ORION_SIM_ANE_ERF, x);
+    case ORION_OP_exp: return orion_sim_ane_exp(x);
+    case ORION_OP_exp2: return orion_sim_ane_exp2(x);
+    case ORION_OP_inverse: return orion_sim_ane_inverse(add_epsilon(x, alpha));
+    case ORION_OP_log: return orion_sim_ane_log(add_epsilon(x, alpha));
+    case ORION_OP_rsqrt: return orion_sim_ane_rsqrt(add_epsilon(x, alpha));
     case ORION_OP_scaled_tanh:
-      return mul(orion_ane_curve(ORION_ANE_TANH, mul(x, to_half_even(beta))), to_half_even(alpha));
-    case ORION_OP_sigmoid: return orion_ane_curve(ORION_ANE_SIGMOID, x);
-    case ORION_OP_silu: return orion_ane_curve(ORION_ANE_SILU, x);
-    case ORION_OP_sin: return orion_ane_sin(x);
+      return mul(orion_sim_ane_curve(ORION_SIM_ANE_TANH, mul(x, to_half_even(beta))), to_half_even(alpha));
+    case ORION_OP_sigmoid: return orion_sim_ane_curve(ORION_SIM_ANE_SIGMOID, x);
+    case ORION_OP_silu: return orion_sim_ane_curve(ORION_SIM_ANE_SILU, x);
+    case ORION_OP_sin: return orion_sim_ane_sin(x);
     case ORION_OP_softplus: return softplus(x);
-    case ORION_OP_softsign: return mul(x, orion_ane_inverse(add(fabsf(x), 1)));
-    case ORION_OP_sqrt: return orion_ane_sqrt(x);
-    case ORION_OP_tanh: return orion_ane_curve(ORION_ANE_TANH, x);
+    case ORION_OP_softsign: return mul(x, orion_sim_ane_inverse(add(fabsf(x), 1)));
+    case ORION_OP_sqrt: return orion_sim_ane_sqrt(x);
+    case ORION_OP_tanh: return orion_sim_ane_curve(ORION_SIM_ANE_TANH, x);
     default: {
       float y = piecewise(code, x, alpha, beta);
       return y == 0 ? 0 : y;
@@ -116,18 +116,18 @@ static float ane_unary(orion_opcode code, float v, float alpha, float beta) {
 }
 
 static float ane_gelu(char mode, float x) {
-  if (mode == 'S') return mul(orion_fixed_operand(x), orion_ane_curve(ORION_ANE_SIGMOID, mul(x, 1.7021484375f)));
-  return orion_ane_curve(ORION_ANE_GELU, x);
+  if (mode == 'S') return mul(orion_fixed_operand(x), orion_sim_ane_curve(ORION_SIM_ANE_SIGMOID, mul(x, 1.7021484375f)));
+  return orion_sim_ane_curve(ORION_SIM_ANE_GELU, x);
 }
 
 // ---- storage ---- fp16 for every floating type.
 
-static void ane_round(orion_dtype dtype, float *x, size_t n) { orion_ane_lanes_here()->round(x, n); }
+static void ane_round(orion_dtype dtype, float *x, size_t n) { orion_sim_ane_lanes_here()->round(x, n); }
 
 static bool ane_row(orion_opcode code, const float *x, size_t x_step, const float *y, size_t y_step, float *z,
                     size_t n) {
   if (code != ORION_OP_add && code != ORION_OP_sub && code != ORION_OP_mul) return false;
-  orion_ane_lanes_here()->row(code, x, x_step, y, y_step, z, n);
+  orion_sim_ane_lanes_here()->row(code, x, x_step, y, y_step, z, n);
   return true;
 }
 
@@ -136,7 +136,7 @@ static void ane_accept(orion_dtype dtype, float *x, size_t n) {
   for (size_t i = 0; i < n; i++) x[i] = to_half_even(x[i]);
 }
 
-float orion_ane_int8(const orion_sim_arith *a, int64_t sum, double scale) {
+float orion_sim_ane_int8(const orion_sim_arith *a, int64_t sum, double scale) {
   if (sum >= INT64_C(1) << 31 || sum < -(INT64_C(1) << 31)) return sum < 0 ? -INFINITY : INFINITY;
   return half((a->int8_twice ? (double)half((double)sum) : (double)sum) * scale);
 }
@@ -176,10 +176,10 @@ static const char *const unknown_m6[] = {
     .family = #NAME,                                                                                              \
     .numerics = ARCH ": sums of products in steps of 2^-16 up to 2^15, results in fp16, ties away from zero, "    \
                      "functions by table",                                                                        \
-    .product = orion_ane_product, .unary = ane_unary, .gelu = ane_gelu, .binary = orion_ane_binary,         \
+    .product = orion_sim_ane_product, .unary = ane_unary, .gelu = ane_gelu, .binary = orion_sim_ane_binary,         \
     .row = ane_row, .round = ane_round, .accept = ane_accept, .narrow = orion_fixed_half, .divide = divide,       \
-    .int8 = orion_ane_int8,                                                                                       \
-    .softmax = orion_ane_softmax, .unknown = unknown_##NAME, .ane = true, __VA_ARGS__                             \
+    .int8 = orion_sim_ane_int8,                                                                                       \
+    .softmax = orion_sim_ane_softmax, .unknown = unknown_##NAME, .ane = true, __VA_ARGS__                             \
   }
 
 const orion_sim_arith orion_sim_arith_ane[] = {

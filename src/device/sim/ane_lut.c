@@ -11,7 +11,7 @@ static float step(float from, float to, double fraction) {
   return orion_fixed_half((double)from + (double)p);
 }
 
-static float between(const orion_ane_table *t, int from, int to, double fraction) {
+static float between(const orion_sim_ane_table *t, int from, int to, double fraction) {
   return step(word(t->knot[from]), word(t->knot[to]), fraction);
 }
 
@@ -20,11 +20,11 @@ static float line(const uint16_t *slope_intercept, float x) {
   return orion_fixed_half((double)p + (double)word(slope_intercept[1]));
 }
 
-static bool is_odd(const orion_ane_table *t) { return t->mode >> 4 == 6; }
+static bool is_odd(const orion_sim_ane_table *t) { return t->mode >> 4 == 6; }
 
 // Walked outward from zero: the middle knot of 33, or the first of an odd function, which has knots for one side only.
-float orion_ane_curve(orion_ane_function f, float v) {
-  const orion_ane_table *t = &orion_ane_tables[f];
+float orion_sim_ane_curve(orion_sim_ane_function f, float v) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[f];
   float x = orion_fixed_operand(v);
   bool odd = is_odd(t), negative = x < 0;
   float a = fabsf(x), at = odd ? a : x;
@@ -50,8 +50,8 @@ float orion_ane_curve(orion_ane_function f, float v) {
 }
 
 // 2^z by its whole and fractional parts; below zero from the other end of the table.
-float orion_ane_exp2(float v) {
-  const orion_ane_table *t = &orion_ane_tables[ORION_ANE_EXP2];
+float orion_sim_ane_exp2(float v) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[ORION_SIM_ANE_EXP2];
   float z = orion_fixed_operand(v);
   if (z <= word(t->lo)) return word(t->out_lo);
   if (z >= word(t->hi)) return word(t->out_hi);
@@ -61,13 +61,13 @@ float orion_ane_exp2(float v) {
   return orion_fixed_half(orion_fixed_scale((double)between(t, 32 - k, 31 - k, place - i), -(int)n - 1));
 }
 
-float orion_ane_exp(float x) {
+float orion_sim_ane_exp(float x) {
   const double log2_e = 0x1.714p0;  // fp16 3dc5
-  return orion_ane_exp2(orion_fixed_half((double)orion_fixed_operand(x) * log2_e));
+  return orion_sim_ane_exp2(orion_fixed_half((double)orion_fixed_operand(x) * log2_e));
 }
 
 // m of x = m * 2^e as a place among the knots, m in [0.5, 1), or in [0.5, 2) with an even e.
-static float mantissa(const orion_ane_table *t, double x, bool even, int *out_e) {
+static float mantissa(const orion_sim_ane_table *t, double x, bool even, int *out_e) {
   const uint64_t bits = orion_fixed_bits(x);
   int e = (int)(bits >> 52) - 1022;
   double m = orion_fixed_from_bits((bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1022) << 52);
@@ -80,8 +80,8 @@ static float mantissa(const orion_ane_table *t, double x, bool even, int *out_e)
   return between(t, (int)i, (int)i + 1, place - i);
 }
 
-float orion_ane_log(float v) {
-  const orion_ane_table *t = &orion_ane_tables[ORION_ANE_LOG2];
+float orion_sim_ane_log(float v) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[ORION_SIM_ANE_LOG2];
   const double log_2 = 0.693359375;  // fp16 398c
   float x = orion_fixed_operand(v);
   if (x < 0) return 0;
@@ -92,8 +92,8 @@ float orion_ane_log(float v) {
   return orion_fixed_half((double)orion_fixed_half((double)y + e) * log_2);
 }
 
-static float root(orion_ane_function f, float v, int sign) {
-  const orion_ane_table *t = &orion_ane_tables[f];
+static float root(orion_sim_ane_function f, float v, int sign) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[f];
   float x = orion_fixed_operand(v);
   if (x < 0) return 0;
   if (x == 0) return word(t->out_lo);
@@ -103,11 +103,11 @@ static float root(orion_ane_function f, float v, int sign) {
   return orion_fixed_half(orion_fixed_scale((double)y, sign * e / 2));
 }
 
-float orion_ane_sqrt(float x) { return root(ORION_ANE_SQRT, x, 1); }
-float orion_ane_rsqrt(float x) { return root(ORION_ANE_RSQRT, x, -1); }
+float orion_sim_ane_sqrt(float x) { return root(ORION_SIM_ANE_SQRT, x, 1); }
+float orion_sim_ane_rsqrt(float x) { return root(ORION_SIM_ANE_RSQRT, x, -1); }
 
-float orion_ane_inverse(float v) {
-  const orion_ane_table *t = &orion_ane_tables[ORION_ANE_INVERSE];
+float orion_sim_ane_inverse(float v) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[ORION_SIM_ANE_INVERSE];
   float x = orion_fixed_operand(v), a = fabsf(x);
   float y = a == 0 ? word(t->out_lo) : word(t->out_hi);
   if (a > 0 && a < word(t->hi)) {
@@ -118,8 +118,8 @@ float orion_ane_inverse(float v) {
   return x < 0 && y != 0 ? -y : y;
 }
 
-float orion_ane_sin(float v) {
-  const orion_ane_table *t = &orion_ane_tables[ORION_ANE_SIN];
+float orion_sim_ane_sin(float v) {
+  const orion_sim_ane_table *t = &orion_sim_ane_tables[ORION_SIM_ANE_SIN];
   float x = orion_fixed_operand(v);
   if (isinf(x)) return 0;
   double quarters = fabs((double)x) * 0.63661977236758134308, whole = floor(quarters);

@@ -13,7 +13,7 @@
 
 static const double overflow = 0x1p31;  // in steps
 
-float orion_ane_mac_column(size_t k, const float *w, const float *x, size_t step, float bias) {
+float orion_sim_ane_mac_column(size_t k, const float *w, const float *x, size_t step, float bias) {
   int64_t sum = orion_fixed_steps(orion_fixed_factor(bias));
   if (sum >= INT64_C(1) << 31 || sum <= -(INT64_C(1) << 31)) return sum < 0 ? -INFINITY : INFINITY;
   for (size_t i = 0; i < k; i++) {
@@ -26,12 +26,12 @@ float orion_ane_mac_column(size_t k, const float *w, const float *x, size_t step
 
 // Asked for every row: the compiler's run-time library found the features at start, where asking the processor itself
 // is slow (in virtual machines, very).
-const orion_ane_lanes *orion_ane_lanes_here(void) {
+const orion_sim_ane_lanes *orion_sim_ane_lanes_here(void) {
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return &orion_ane_lanes_avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &orion_ane_lanes_avx2;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) return &orion_sim_ane_lanes_avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &orion_sim_ane_lanes_avx2;
 #endif
-  return &orion_ane_lanes_portable;
+  return &orion_sim_ane_lanes_portable;
 }
 
 // A bound below this proves that a sum cannot have reached 2^31. The bound lacks the half step that rounding adds to each
@@ -45,7 +45,7 @@ enum { COLUMNS = 256, PAIRS = COLUMNS / 8 };  // sums of a row held at once; pai
 enum { NARROW = 64, RUNS = 32 };              // terms gathered at once; peaks of a column
 
 // One column of a panel: gathered, so that its terms lie side by side.
-static float single(const orion_ane_lanes *l, size_t k, const float *w, const float *x, size_t ldx, float bias) {
+static float single(const orion_sim_ane_lanes *l, size_t k, const float *w, const float *x, size_t ldx, float bias) {
   const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
   uint32_t sum = 0;
   float bound = 0;
@@ -60,12 +60,12 @@ static float single(const orion_ane_lanes *l, size_t k, const float *w, const fl
       bound += part;
     }
   }
-  if (!(bound < limit_of(k, start))) return orion_ane_mac_column(k, w, x, ldx, bias);
+  if (!(bound < limit_of(k, start))) return orion_sim_ane_mac_column(k, w, x, ldx, bias);
   return orion_fixed_half((double)((int32_t)sum + start) * 0x1p-16);
 }
 
 // The sums of one row to fp16; pairs of vectors whose bound does not hold again, column by column.
-static void finish_row(const orion_ane_lanes *l, const orion_sim_product *p, size_t r, size_t first, size_t n,
+static void finish_row(const orion_sim_ane_lanes *l, const orion_sim_product *p, size_t r, size_t first, size_t n,
                        const int32_t *sum, const float *bound) {
   const float bias = p->bias ? p->bias[r] : 0, *w = p->rows + r * p->row_stride;
   const int64_t start = orion_fixed_steps(orion_fixed_factor(bias));
@@ -85,12 +85,12 @@ static void finish_row(const orion_ane_lanes *l, const orion_sim_product *p, siz
 
 // Columns [first, first + n) of all rows from begin to end. Peaks are taken over runs of terms, so that one large number
 // does not spoil the bound of a whole column.
-static void product_columns(const orion_ane_lanes *l, const orion_sim_product *p, size_t begin, size_t end, size_t first,
+static void product_columns(const orion_sim_ane_lanes *l, const orion_sim_product *p, size_t begin, size_t end, size_t first,
                             size_t n) {
-  enum { ROWS = ORION_ANE_ROWS };
+  enum { ROWS = ORION_SIM_ANE_ROWS };
   int32_t sum[ROWS * COLUMNS];
   float bound[ROWS * PAIRS], peak[RUNS * PAIRS];
-  const size_t run = orion_round_up((p->k + RUNS - 1) / RUNS, ORION_ANE_CHUNK);
+  const size_t run = orion_round_up((p->k + RUNS - 1) / RUNS, ORION_SIM_ANE_CHUNK);
   for (size_t i = 0; i < p->k; i += run) {
     l->peaks(p->k - i < run ? p->k - i : run, p->panel + i * p->ldx + first, p->ldx, n, peak + i / run * PAIRS);
   }
@@ -109,8 +109,8 @@ static void product_columns(const orion_ane_lanes *l, const orion_sim_product *p
   }
 }
 
-void orion_ane_product(const orion_sim_product *p, size_t begin, size_t end) {
-  const orion_ane_lanes *l = orion_ane_lanes_here();
+void orion_sim_ane_product(const orion_sim_product *p, size_t begin, size_t end) {
+  const orion_sim_ane_lanes *l = orion_sim_ane_lanes_here();
   size_t j = 0;
   while (p->n - j >= l->width) {
     size_t m = (p->n - j < COLUMNS ? p->n - j : COLUMNS) / l->width * l->width;

@@ -54,7 +54,7 @@ static inline float limit_of(float w) {
   return out;
 }
 
-enum { CHUNK = ORION_ANE_CHUNK };
+enum { CHUNK = ORION_SIM_ANE_CHUNK };
 
 // GROUP vectors of columns over k terms.
 #define DEFINE_GROUP(NAME, GROUP)                                                                                \
@@ -129,7 +129,7 @@ static void peaks(size_t k, const float *x, size_t ldx, size_t lanes, float *out
   }
 }
 
-enum { ROWS = ORION_ANE_ROWS };
+enum { ROWS = ORION_SIM_ANE_ROWS };
 
 typedef struct weights {          // of one chunk
   float scaled[ROWS][CHUNK], limit[ROWS][CHUNK];
@@ -393,4 +393,4 @@ static void round_row(float *x, size_t n) {
   for (size_t i = 0; i < n; i++) x[i] = orion_fixed_half((double)x[i]);
 }
 
-const orion_ane_lanes JOIN(orion_ane_lanes_, LEVEL) = {WIDTH, peaks, block, panel, dot, finish, row, round_row};
+const orion_sim_ane_lanes JOIN(orion_sim_ane_lanes_, LEVEL) = {WIDTH, peaks, block, panel, dot, finish, row, round_row};

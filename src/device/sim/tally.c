@@ -62,26 +62,26 @@ void orion_sim_tally_product(orion_tally *t, const orion_sim_product *p, size_t 
 
 // ---- results ----
 
-static bool is_table(orion_opcode code, orion_ane_function *out) {
+static bool is_table(orion_opcode code, orion_sim_ane_function *out) {
   switch (code) {
-    case ORION_OP_sigmoid: *out = ORION_ANE_SIGMOID; return true;
-    case ORION_OP_tanh: *out = ORION_ANE_TANH; return true;
-    case ORION_OP_gelu: *out = ORION_ANE_GELU; return true;
-    case ORION_OP_silu: *out = ORION_ANE_SILU; return true;
-    case ORION_OP_erf: *out = ORION_ANE_ERF; return true;
-    case ORION_OP_exp2: *out = ORION_ANE_EXP2; return true;
-    case ORION_OP_exp: *out = ORION_ANE_EXP2; return true;
-    case ORION_OP_log: *out = ORION_ANE_LOG2; return true;
-    case ORION_OP_sqrt: *out = ORION_ANE_SQRT; return true;
-    case ORION_OP_rsqrt: *out = ORION_ANE_RSQRT; return true;
-    case ORION_OP_inverse: *out = ORION_ANE_INVERSE; return true;
+    case ORION_OP_sigmoid: *out = ORION_SIM_ANE_SIGMOID; return true;
+    case ORION_OP_tanh: *out = ORION_SIM_ANE_TANH; return true;
+    case ORION_OP_gelu: *out = ORION_SIM_ANE_GELU; return true;
+    case ORION_OP_silu: *out = ORION_SIM_ANE_SILU; return true;
+    case ORION_OP_erf: *out = ORION_SIM_ANE_ERF; return true;
+    case ORION_OP_exp2: *out = ORION_SIM_ANE_EXP2; return true;
+    case ORION_OP_exp: *out = ORION_SIM_ANE_EXP2; return true;
+    case ORION_OP_log: *out = ORION_SIM_ANE_LOG2; return true;
+    case ORION_OP_sqrt: *out = ORION_SIM_ANE_SQRT; return true;
+    case ORION_OP_rsqrt: *out = ORION_SIM_ANE_RSQRT; return true;
+    case ORION_OP_inverse: *out = ORION_SIM_ANE_INVERSE; return true;
     default: return false;
   }
 }
 
 // How far the table is from the function, and arguments beyond its ends.
-static void tally_table(orion_tally *t, const orion_sim_op *op, orion_ane_function f) {
-  const orion_ane_table *table = &orion_ane_tables[f];
+static void tally_table(orion_tally *t, const orion_sim_op *op, orion_sim_ane_function f) {
+  const orion_sim_ane_table *table = &orion_sim_ane_tables[f];
   const orion_sim_tensor *x = orion_sim_in(op, "x"), *y = op->out[0];
   const float lo = orion_half_to_float(table->lo), hi = orion_half_to_float(table->hi);
   bool odd = table->mode >> 4 == 6, epsilon = op->code == ORION_OP_log || op->code == ORION_OP_rsqrt || op->code == ORION_OP_inverse;
@@ -123,7 +123,7 @@ static uint64_t underflows(const orion_sim_op *op) {
 
 void orion_sim_tally_op(orion_tally *t, const orion_sim_op *op) {
   const orion_sim_tensor *y = op->n_out ? op->out[0] : NULL;
-  orion_ane_function f;
+  orion_sim_ane_function f;
   t->runs++;
   if (!y || !orion_dtype_is_float(y->dtype)) return;
   t->results += y->n;

@@ -16,8 +16,8 @@ static orion_status finish(const cli_args *a, const char *path, const char *text
                            orion_error *err) {
   bool same = size == out->size && memcmp(text, out->data, size) == 0;
   if (a->json) {
-    json_t *formatted = cli_flag(a, "check") || cli_flag(a, "in-place") ? json_null() : json_stringn(out->data, out->size);
-    cli_print_json(json_pack("{s:b, s:o}", "canonical", same, "text", formatted));
+    json_t *text_json = cli_flag(a, "check") || cli_flag(a, "in-place") ? NULL : json_stringn(out->data, out->size);
+    cli_print_json(json_pack("{s:b, s:o}", "canonical", same, "text", text_json ? text_json : json_null()));  // not UTF-8: null
   } else if (!cli_flag(a, "check") && !cli_flag(a, "in-place")) {
     fwrite(out->data, 1, out->size, stdout);
   }

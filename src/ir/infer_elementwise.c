@@ -15,6 +15,16 @@ orion_status orion_rule_same(orion_infer *c) {
   return orion_infer_emit_like(c, x, x->dtype);
 }
 
+orion_status orion_rule_gelu(orion_infer *c) {
+  static const char *const modes[] = {"EXACT", "TANH_APPROXIMATION", "SIGMOID_APPROXIMATION"};
+  const char *mode;
+  ORION_TRY(orion_infer_need_string(c, "mode", &mode));
+  for (int i = 0; i < 3; i++) {
+    if (strcmp(mode, modes[i]) == 0) return orion_rule_same(c);
+  }
+  return ORION_RULE_FAIL(c, "argument mode: \"%s\" (want EXACT, TANH_APPROXIMATION or SIGMOID_APPROXIMATION)", mode);
+}
+
 orion_status orion_rule_same_as_data(orion_infer *c) {
   const orion_type *data = orion_infer_arg(c, "data"), *updates = orion_infer_arg(c, "updates");
   if (updates->dtype != data->dtype) {

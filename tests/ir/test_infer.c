@@ -54,6 +54,9 @@ static void test_elementwise_operations_broadcast(void **state) {
   static const row rows[] = {
       {"relu", "x=fp16[1,2,?]", "fp16[1,2,?]"},
       {"relu", "x=int32[2]", "!argument x"},
+      {"gelu", "x=fp16[2,3]", "fp16[2,3]"},
+      {"gelu", "x=fp16[2,3] mode='SIGMOID_APPROXIMATION'", "fp16[2,3]"},
+      {"gelu", "x=fp16[2,3] mode='tanh'", "!argument mode"},
       {"add", "x=fp16[1,8,1,4] y=fp16[8,1,1]", "fp16[1,8,1,4]"},
       {"add", "x=fp16[2,1] y=fp16[1,3]", "fp16[2,3]"},
       {"add", "x=fp16[2,3] y=1.5h", "fp16[2,3]"},

@@ -246,6 +246,35 @@ static void checking_survives_the_lack_of_memory(void **state) {
   test_sweep_allocations(check_once, (void *)(uintptr_t)CASES[0].bad, 0);
 }
 
+// All that a caller of liborion has: a list, a count, and what each finding says.
+static void the_public_list_tells_what_the_check_found(void **state) {
+  (void)state;
+  orion_error err = {0};
+  orion_program *p;
+  orion_findings *list;
+  orion_finding_info x;
+  const char *text = UNARY("tensor<fp16, [1, 64, 1, 20000]>");
+  assert_ok(orion_mil_parse(NULL, text, strlen(text), "test.mil", &p, &err), &err);
+  assert_ok(orion_findings_create(NULL, &list, &err), &err);
+  assert_ok(orion_program_check(p, "m4", list, &err), &err);
+  for (size_t i = 0; i < orion_findings_count(list); i++) {
+    orion_findings_get(list, i, &x);
+    assert_false(x.fatal);  // wider than m1 allows, not than m4
+  }
+  size_t before = orion_findings_count(list);
+  assert_ok(orion_program_check(p, "m1", list, &err), &err);
+  assert_true(orion_findings_count(list) > before);  // appended
+  orion_program_destroy(p);                          // which the list outlives
+  orion_findings_get(list, before, &x);
+  assert_string_equal(x.rule, "L04-axis");
+  assert_true(x.fatal && x.line == 4 && x.column > 0);
+  assert_string_equal(x.value, "x");
+  assert_non_null(strstr(x.message, "20000"));
+  assert_non_null(x.way_out);
+  orion_findings_destroy(list);
+  orion_findings_destroy(NULL);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(each_rule_blames_what_breaks_it_and_nothing_else),
@@ -256,6 +285,7 @@ int main(void) {
       cmocka_unit_test(constants_are_no_tensors_of_the_engine),
       cmocka_unit_test(width_slices_are_sound_on_later_chips),
       cmocka_unit_test(every_target_is_found_by_its_name),
+      cmocka_unit_test(the_public_list_tells_what_the_check_found),
       cmocka_unit_test(checking_survives_the_lack_of_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

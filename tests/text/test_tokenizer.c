@@ -194,7 +194,7 @@ static const char characters_json[] =
     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"},{\"type\":\"Prepend\","
     "\"prepend\":\"\\u2581\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\\u2581\"}]},"
     "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":"
-    "{\"id\":\"A\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[1]}}},"
+    "{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}],\"special_tokens\":{\"<s>\":{\"ids\":[1]}}},"
     "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\\u2581\"},\"content\":"
     "\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}]}}";
 
@@ -208,7 +208,8 @@ static void characters_normalise_and_fall_back(void **state) {
   ASSERT_ENCODES(&o, "xyzh", 0, "2 0 3");             // unknown characters in a row are one
   ASSERT_ENCODES(&o, "he<s>he", ORION_ENCODE_SPECIAL, "6 1 6");
   assert_round_trip(&o, "he h\xc3\xa9 eh", 9);
-  assert_true(orion_tokenizer_adds_bos(o.tokenizer));
+  ASSERT_ENCODES(&o, "HE", ORION_ENCODE_BOS | ORION_ENCODE_EOS, "1 6 1");
+  assert_true(orion_tokenizer_adds_bos(o.tokenizer) && orion_tokenizer_adds_eos(o.tokenizer));
   close_tokenizer(&o);
 }
 

@@ -2,9 +2,10 @@
 // constant. Weights are panels (kernels.h); finished tiles go through a chain that adds, activates, converts and
 // stores.
 //
-// Few rows (decode): the weights are streamed once. Each thread first takes a long piece, for memory is read fastest in long
-// runs, then shorter and shorter ones, so that none waits long for the last. Many rows (prefill): x is first packed into
-// strips (kernels.h), once for all pieces, which are as many rows as stay in the second-level cache by some panels.
+// A few rows (decode): the weights are streamed once. Each thread first takes a long piece, for memory is read fastest in long
+// runs, then shorter and shorter ones, so that none waits long for the last. From four rows on (speculation, several users,
+// prompts) x is first packed into strips (kernels.h), once for all pieces, which are as many rows as stay in the second-level
+// cache by some panels.
 //
 // Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads: at least one
 // for each thread.
@@ -16,14 +17,14 @@ enum {
   FEW_ROWS = 8, LEAST_PANELS = 4, MOST_PANELS = 64,
   ROWS = 128, MANY_PANELS = 8,
   MATRIX_ROWS = 512, MATRIX_PANELS = 24, MATRIX_UNIT = 32,
-  STRIPS_LEAST = 48, STRIPS_PANELS = 12, STRIPS_GRAIN = 4,
+  STRIPS_LEAST = 4, WIDENED_LEAST = 48, STRIPS_PANELS = 12, STRIPS_MOST = 63, STRIPS_GRAIN = 2,
   ROUNDED_ROWS = 4,
 };
 
 typedef struct linear_step {
   size_t rows, n, k, x_stride, panels, row_blocks;
   size_t grain; // panels of a piece, at most
-  bool few;     // rows: pieces get shorter
+  bool shorter; // pieces get, towards the end
   size_t tall;  // rows of a piece
   uint32_t weights;
   orion_kernel_type type;
@@ -101,20 +102,15 @@ static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
                      t1);
 }
 
-// The size of parts of n, at most `most` and nearly equal, in whole units.
-static size_t even_part(size_t n, size_t most, size_t unit) {
-  size_t parts = (n + most - 1) / most, units = (n + unit - 1) / unit;
-  return (units + parts - 1) / parts * unit;
-}
-
 // Panels of the next piece where `left` are left: each thread gets an equal share of two thirds of them.
 static size_t share_of(const linear_step *d, size_t left, size_t threads) {
   if (d->matrix) {
     const size_t wanted = (threads + d->row_blocks - 1) / d->row_blocks, most = (d->panels + wanted - 1) / wanted;
-    return even_part(d->panels, most < d->grain ? most : d->grain, MATRIX_UNIT / ORION_PANEL_ROWS);
+    return orion_even_part(d->panels, most < d->grain ? most : d->grain, MATRIX_UNIT / ORION_PANEL_ROWS);
   }
-  size_t share = threads == 1 || !d->few ? d->grain : left * 2 / (3 * threads) / LEAST_PANELS * LEAST_PANELS;
-  share = share > d->grain ? d->grain : share < LEAST_PANELS ? LEAST_PANELS : share;
+  const size_t least = d->strips ? ORION_STRIPS_PANELS : LEAST_PANELS;
+  size_t share = threads == 1 || !d->shorter ? d->grain : left * 2 / (3 * threads) / least * least;
+  share = share > d->grain ? d->grain : share < least ? least : share;
   return share < left ? share : left;
 }
 
@@ -201,8 +197,8 @@ static bool is_direct(const orion_chain *c, size_t n, size_t *out_stride) {
 // Panels of a piece, at most.
 static size_t grain_of(const linear_step *d) {
   if (d->matrix) return MATRIX_PANELS;
-  if (d->strips) return even_part(d->panels, STRIPS_PANELS, ORION_STRIPS_PANELS);
-  const size_t most = d->few ? MOST_PANELS : MANY_PANELS;
+  if (d->strips) return orion_even_part(d->panels, d->rows <= FEW_ROWS ? STRIPS_MOST : STRIPS_PANELS, ORION_STRIPS_PANELS);
+  const size_t most = d->rows <= FEW_ROWS ? MOST_PANELS : MANY_PANELS;
   return most < d->panels ? most : d->panels;
 }
 
@@ -222,14 +218,14 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   d->matrix = !d->block && orion_many_pays(b->k, d->rows, d->n, d->k, b->fast);
   d->fast = b->fast;
   d->rounded = b->fast && d->block > 0;
-  d->strips = !d->matrix && !d->rounded && d->rows >= STRIPS_LEAST && d->k;
+  d->strips = !d->matrix && !d->rounded && d->rows >= (d->block ? WIDENED_LEAST : STRIPS_LEAST) && d->k;
   d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : d->strips ? ORION_STRIPS_SCRATCH : 0;
-  d->tall = d->matrix   ? even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT)
-            : d->strips ? even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT)
+  d->tall = d->matrix   ? orion_even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT)
+            : d->strips ? orion_even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT)
                         : ROWS;
   d->row_blocks = (d->rows + d->tall - 1) / d->tall;
   if (d->rows < d->tall) d->tall = d->rows;
-  d->few = !d->matrix && d->rows <= FEW_ROWS;
+  d->shorter = !d->matrix && (d->rows <= FEW_ROWS || (d->strips && d->row_blocks == 1));
   d->grain = grain_of(d);
   size_t bytes = 0;
   bool fits = true;

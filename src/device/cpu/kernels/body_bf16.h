@@ -123,7 +123,7 @@ static void rows_by_bf16(plane_fn run, float *c, size_t c_stride, const right_fa
 
 static void product_by_bf16(plane_fn run, float *c, size_t c_stride, orion_matrix a, const right_factor *b, size_t m, size_t n0,
                             size_t n1, size_t k, bool add, bf16_scratch *s) {
-  const size_t tall = whole_parts(m, BF16_ROWS, 32);
+  const size_t tall = orion_even_part(m, BF16_ROWS, 32);
   for (size_t i = 0; !k && !add && i < m; i++) map_fill(c + i * c_stride + n0, NULL, NULL, n1 - n0, 0.0f, 0.0f);
   for (size_t i = 0; i < m; i += tall) {
     const size_t rows = m - i < tall ? m - i : tall;

@@ -1,7 +1,11 @@
-// Products of many rows with packed weights (prompts): rows are packed once into strips (body_strips.h), which all columns
-// share, and three panels of 16 weights at a time are made 48 / PANEL_COLS panels of floats for a block of K. They meet up
-// to a few hundred rows, so that widening costs little beside multiplying. Sums and their order are those of body_product.h
-// and body_quantised.h. Include after body_quantised.h and body_strips.h.
+// Products of four rows or more with packed weights (speculation, several users, prompts): rows are packed once into strips
+// (body_strips.h), which all columns share. Few rows meet floats and halves where they lie, three panels of 16 at a time, as
+// three registers' columns of each; halves are widened in registers, which costs next to nothing on Zen 3. Of many rows, and of
+// integers, three panels are first made 48 / PANEL_COLS panels of floats for a block of K, which take less of the first cache.
+//
+// While a block is multiplied the next is asked for, a little with every few k of every tile, so that memory works evenly. Few
+// rows are bound by both, and would take the sum of both times else. Sums and their order are those of body_product.h and
+// body_quantised.h. Include after body_quantised.h and body_strips.h.
 //
 // Strips of all rows lie block by block of K, so that what a piece of rows reads of a block is one run of memory:
 // element (t, k) of block b is at b * depth * rows + t / STRIP_ROWS * STRIP_ROWS * depth + (k - b * depth) * STRIP_ROWS +
@@ -103,50 +107,93 @@ static void widen_one(trio *to, size_t i, const orion_panels *w, size_t p, size_
 
 // ---- products ----
 
-// The panels from p on, `count` of them, against all rows of the piece.
-static void strips_by_trio(float *y, size_t y_stride, const float *strips, size_t rows, const orion_panels *w,
-                           const float *bias, size_t p, size_t count, size_t k, size_t depth, trio *room,
-                           panel_source *next) {
-  const bool quantised = w->type == ORION_KERNEL_I8 || w->type == ORION_KERNEL_I4, part = w->group > BLOCK_K;
-  const bool last = k + depth == w->cols, totals = quantised && !part;
-  const size_t cols = w->rows - p * 16 < count * 16 ? w->rows - p * 16 : count * 16, group = totals ? w->group : depth;
-  if (count < TRIO) memset(room->panels, 0, sizeof room->panels);
-  for (size_t i = 0; i < count; i++) widen_one(room, i, w, p + i, k, depth);
-  if (bias && last) memcpy(room->bias, bias + p * 16, cols * sizeof *bias);
-  for (size_t j = 0; j < cols; j += PANEL_COLS) {
-    strip_in in = {.strip = strips, .panel = room->panels + j * depth, .group = group, .groups = depth / group,
-                   .bias = bias && last ? room->bias + j : NULL, .resume = k > 0, .totals = totals};
-    if (quantised && (totals || last)) in.scale = room->scales + j * in.groups;
-    strips_by_panel(y + p * 16 + j, y_stride, in, rows, cols - j < PANEL_COLS ? cols - j : PANEL_COLS, next, TRIO_COLS / PANEL_COLS);
-  }
+// Weights that are floats or halves meet few rows where they lie, so that nothing is written on the way.
+static void strip_of_f32(float *c, size_t c_stride, const strip_in *in) {
+  strip_chain(STRIP_ROWS, ORION_KERNEL_F32, 16, c, c_stride, in);
+}
+static void half_of_f32(float *c, size_t c_stride, const strip_in *in) {
+  strip_chain(STRIP_ROWS / 2, ORION_KERNEL_F32, 16, c, c_stride, in);
+}
+static void strip_of_f16(float *c, size_t c_stride, const strip_in *in) {
+  strip_chain(STRIP_ROWS, ORION_KERNEL_F16, 16, c, c_stride, in);
+}
+static void half_of_f16(float *c, size_t c_stride, const strip_in *in) {
+  strip_chain(STRIP_ROWS / 2, ORION_KERNEL_F16, 16, c, c_stride, in);
 }
 
-// What is widened after panel p of a block of K: the next three, or the first of the next block.
-static panel_source next_trio(const orion_panels *w, size_t p, size_t p0, size_t p1, size_t k, size_t depth) {
-  const size_t bytes = panel_bytes(w), most = strips_depth(w);
-  p += TRIO;
-  if (p >= p1) {
-    k += depth;
-    if (k >= w->cols) return (panel_source){0};
-    p = p0;
-    depth = w->cols - k < most ? w->cols - k : most;
+// A block: elements [k, k + depth) of three panels from p on, or as many as are left.
+typedef struct trio_block { size_t p, count, k, depth; } trio_block;
+
+// What one call multiplies, block by block: the activations of `stretch` elements of K stay in the second cache, where the
+// panels come one after another.
+typedef struct strips_work {
+  const orion_panels *w;
+  size_t p0, p1, most, stretch;
+  const float *strips, *bias;  // strips: row t0 of the first block
+  size_t strips_rows, t0, rows;
+  float *y;
+  size_t y_stride;
+} strips_work;
+
+static trio_block block_at(const strips_work *s, size_t p, size_t k) {
+  const size_t left = s->w->cols - k, panels = s->p1 - p;
+  return (trio_block){p, panels < TRIO ? panels : TRIO, k, left < s->most ? left : s->most};
+}
+// The block after b; its depth is 0 if there is none.
+static trio_block block_after(const strips_work *s, const trio_block *b) {
+  const size_t k0 = b->k / s->stretch * s->stretch, end = b->k + b->depth;
+  if (end < s->w->cols && end < k0 + s->stretch) return block_at(s, b->p, end);
+  if (b->p + TRIO < s->p1) return block_at(s, b->p + TRIO, k0);
+  return end < s->w->cols ? block_at(s, s->p0, end) : (trio_block){0};
+}
+
+// Asking for the weights of a block, in so many tiles of so many turns.
+static strip_ahead ahead_of_trio(const orion_panels *w, const trio_block *b, size_t tiles, size_t turns) {
+  if (!b->depth || !turns) return (strip_ahead){.every = SIZE_MAX};
+  const size_t bytes = panel_bytes(w), from = panel_offset(w, b->k);
+  const size_t run = (b->k + b->depth < w->cols ? panel_offset(w, b->k + b->depth) : bytes) - from, lines = (run + 63) / 64;
+  const size_t all = tiles * turns, every = all > lines ? all / lines : 1;
+  return (strip_ahead){(const char *)w->data + b->p * bytes + from, bytes, every, (lines + all - 1) / all, run / tiles};
+}
+
+// All rows against one block.
+static void strips_by_trio(const strips_work *s, const trio_block *b, const trio_block *next, trio *room) {
+  const orion_panels *w = s->w;
+  const bool quantised = w->type == ORION_KERNEL_I8 || w->type == ORION_KERNEL_I4, totals = quantised && w->group <= BLOCK_K;
+  const bool last = b->k + b->depth == w->cols, halves = w->type == ORION_KERNEL_F16;
+  const bool direct = !quantised && b->count == TRIO && s->rows < WIDEN_ROWS;
+  const size_t n0 = b->p * 16, cols = w->rows - n0 < b->count * 16 ? w->rows - n0 : b->count * 16;
+  const size_t group = totals ? w->group : b->depth, strips = (s->rows + STRIP_ROWS - 1) / STRIP_ROWS;
+  strip_tile *whole = totals ? strip_of_groups : strip_of_panel, *half = NULL;
+  if (direct) whole = halves ? strip_of_f16 : strip_of_f32;
+  if (direct) half = halves ? half_of_f16 : half_of_f32;
+  if (!direct && b->count < TRIO) memset(room->panels, 0, sizeof room->panels);
+  for (size_t i = 0; !direct && i < b->count; i++) widen_one(room, i, w, b->p + i, b->k, b->depth);
+  if (s->bias && last) memcpy(room->bias, s->bias + n0, cols * sizeof *s->bias);
+  strip_in in = {.strip = s->strips + b->k * s->strips_rows + s->t0 * b->depth, .group = group, .groups = b->depth / group,
+                 .resume = b->k > 0};
+  in.ahead = ahead_of_trio(w, next, strips * ((cols + PANEL_COLS - 1) / PANEL_COLS), in.groups * (group / ASK_UNIT));
+  for (size_t j = 0; j < cols; j += PANEL_COLS) {
+    for (size_t v = 0; direct && v < TILE_VECS; v++) {
+      const size_t n = j + v * VEC_LANES;
+      in.from[v] = element_at(w->type, w->data, ((b->p + n / 16) * w->cols + b->k) * 16 + n % 16);
+    }
+    if (!direct) strip_from_panel(&in, room->panels + j * b->depth);
+    if (s->bias && last) in.bias = room->bias + j;
+    if (quantised && (totals || last)) in.scale = room->scales + j * in.groups;
+    strips_by_columns(whole, half, s->y + n0 + j, s->y_stride, in, s->rows, cols - j < PANEL_COLS ? cols - j : PANEL_COLS, NULL);
+    in.ahead.at += strips * in.ahead.share;
   }
-  const size_t from = panel_offset(w, k), size = (k + depth < w->cols ? panel_offset(w, k + depth) : bytes) - from;
-  const size_t count = p1 - p < TRIO ? p1 - p : TRIO;
-  return (panel_source){(const char *)w->data + p * bytes + from, count, bytes, 64, size / 64 * count, 0};
 }
 
 static void linear_strips(float *y, size_t y_stride, const float *strips, size_t rows, size_t t0, size_t t1,
                           const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch) {
-  const size_t K = w->cols, most = strips_depth(w);
-  for (size_t k = 0; k < K && t0 < t1; k += most) {
-    const size_t depth = K - k < most ? K - k : most;
-    const float *block = strips + k * whole_strips(rows) + t0 * depth;
-    for (size_t p = p0, count; p < p1; p += count) {
-      count = p1 - p < TRIO ? p1 - p : TRIO;
-      panel_source next = next_trio(w, p, p0, p1, k, depth);
-      strips_by_trio(y, y_stride, block, t1 - t0, w, bias, p, count, k, depth, scratch, &next);
-    }
+  if (t0 >= t1 || p0 >= p1 || !w->cols) return;
+  const size_t most = strips_depth(w), stretch = BLOCK_ROWS * BLOCK_K / (t1 - t0) / most * most;
+  const strips_work s = {w, p0, p1, most, stretch ? stretch : most, strips, bias, whole_strips(rows), t0, t1 - t0, y, y_stride};
+  for (trio_block b = block_at(&s, p0, 0), next; b.depth; b = next) {
+    next = block_after(&s, &b);
+    strips_by_trio(&s, &b, &next, scratch);
   }
 }
 

@@ -30,8 +30,8 @@ static orion_matrix matmul_part(orion_matrix m, size_t row, size_t col) {
 static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix b, size_t m, size_t n, size_t k,
                         bool add, float *strips) {
   float *panels = strips + MATMUL_ROWS * BLOCK_K;
-  const size_t blocks = (m + MATMUL_ROWS - 1) / MATMUL_ROWS, tall = whole_parts(m, MATMUL_ROWS, STRIP_ROWS);
-  const size_t most = whole_parts(n, blocks > 1 ? MATMUL_COLS : MATMUL_WIDE, PANEL_COLS);
+  const size_t blocks = (m + MATMUL_ROWS - 1) / MATMUL_ROWS, tall = orion_even_part(m, MATMUL_ROWS, STRIP_ROWS);
+  const size_t most = orion_even_part(n, blocks > 1 ? MATMUL_COLS : MATMUL_WIDE, PANEL_COLS);
   for (size_t j0 = 0; j0 < n; j0 += most) {
     size_t width = n - j0 < most ? n - j0 : most;
     for (size_t k0 = 0; k0 < k; k0 += BLOCK_K) {
@@ -51,8 +51,9 @@ static void matmul_many(float *c, size_t c_stride, orion_matrix a, orion_matrix 
           } else if (more) {
             next = (panel_source){(const char *)(panel + PANEL_COLS * depth), 1, 0, 64, PANEL_COLS * depth * sizeof(float) / 64, 0};
           }
-          strip_in in = {.strip = strips, .panel = panel, .group = depth, .groups = 1, .resume = add || k0 > 0};
-          strips_by_panel(c + i * c_stride + j0 + j, c_stride, in, height, cols, &next, 1);
+          strip_in in = {.strip = strips, .group = depth, .groups = 1, .resume = add || k0 > 0, .ahead = {.every = SIZE_MAX}};
+          strip_from_panel(&in, panel);
+          strips_by_columns(strip_of_panel, NULL, c + i * c_stride + j0 + j, c_stride, in, height, cols, &next);
         }
       }
     }

@@ -14,12 +14,6 @@
 
 enum { TILE_VECS = 3, PANEL_COLS = TILE_VECS * VEC_LANES, STRIPS_AT_ONCE = 16 / STRIP_ROWS };
 
-// How large parts of n are, where they are to be nearly equal, at most `most` and whole units, as `most` is.
-INLINE size_t whole_parts(size_t n, size_t most, size_t unit) {
-  const size_t units = (n + unit - 1) / unit, parts = (n + most - 1) / most;
-  return parts ? (units + parts - 1) / parts * unit : unit;
-}
-
 // ---- packing ----
 
 // dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols.
@@ -72,83 +66,141 @@ static void pack_strips(float *dst, const float *src, size_t row, size_t col, si
 
 // ---- tiles ----
 
+// What a tile asks for while it multiplies: before each `every` ASK_UNITs of k, `times` lines of each of ASK_RUNS runs of memory.
+// Spread as evenly as that, requests keep memory at work and seldom wait for each other.
+enum { ASK_UNIT = 8, ASK_RUNS = 3 };
+typedef struct strip_ahead {
+  const char *at;
+  size_t apart;         // bytes from run to run
+  size_t every, times;
+  size_t share;         // bytes of a run for each tile
+} strip_ahead;
+
 // What a tile multiplies, and what becomes of the sums. Columns have scales where B holds integers: of a group of its depth
 // each, or of all of it, where sums are scaled only in the end.
 typedef struct strip_in {
-  const float *strip, *panel;
-  size_t group, groups;  // depth is their product
-  const float *scale;    // PANEL_COLS for each group; NULL for none
-  const float *bias;     // PANEL_COLS, added in the end; NULL for none
-  bool resume;           // start from what C holds
-  bool totals;           // which is the sum of groups before
+  const float *strip;
+  const void *from[TILE_VECS];  // B, a register's columns each
+  size_t group, groups;         // depth is their product
+  const float *scale;           // PANEL_COLS for each group; NULL for none
+  const float *bias;            // PANEL_COLS, added in the end; NULL for none
+  bool resume;                  // start from what C holds
+  strip_ahead ahead;
 } strip_in;
+typedef void strip_tile(float *c, size_t c_stride, const strip_in *in);
 
-INLINE void strip_sums(vec *sum, const float *strip, const float *panel, size_t depth) {
+// The panel as B.
+INLINE void strip_from_panel(strip_in *in, const float *panel) {
+  for (size_t v = 0; v < TILE_VECS; v++) in->from[v] = panel + v * VEC_LANES;
+}
+
+// Where a tile has come to.
+typedef struct strip_at {
+  const float *strip;
+  const void *from[TILE_VECS];
+  const char *ahead;
+} strip_at;
+
+INLINE strip_at strip_begin(const strip_in *in) {
+  strip_at at = {.strip = in->strip, .ahead = in->ahead.at};
+  for (size_t v = 0; v < TILE_VECS; v++) at.from[v] = in->from[v];
+  return at;
+}
+
+// `n` elements of K of the first `rows` rows, with columns of B that lie `step` elements on with every k: all are constants at
+// every call, as type.
+INLINE void strip_steps(const size_t rows, orion_kernel_type type, const size_t step, const size_t n, vec *sum, strip_at *at) {
 UNROLL(8)
-  for (size_t k = 0; k < depth; k++) {
+  for (size_t k = 0; k < n; k++) {
     vec b[TILE_VECS];
 UNROLL(4)
-    for (size_t v = 0; v < TILE_VECS; v++) b[v] = vec_load(panel + k * PANEL_COLS + v * VEC_LANES);
+    for (size_t v = 0; v < TILE_VECS; v++) {
+      if (type == ORION_KERNEL_F16) b[v] = vec_load_half((const orion_half *)at->from[v] + k * step);
+      else b[v] = vec_load((const float *)at->from[v] + k * step);
+    }
 UNROLL(16)
-    for (size_t r = 0; r < STRIP_ROWS; r++) {
-      vec a = vec_set(strip[k * STRIP_ROWS + r]);
+    for (size_t r = 0; r < rows; r++) {
+      vec a = vec_set(at->strip[k * STRIP_ROWS + r]);
 UNROLL(4)
-      for (size_t v = 0; v < TILE_VECS; v++) sum[r * TILE_VECS + v] = vec_fma(a, b[v], sum[r * TILE_VECS + v]);
+      for (size_t v = 0; v < TILE_VECS; v++) vec_fma_to(&sum[r * TILE_VECS + v], a, b[v]);
     }
   }
+UNROLL(4)
+  for (size_t v = 0; v < TILE_VECS; v++) at->from[v] = element_at(type, at->from[v], n * step);
+  at->strip += n * STRIP_ROWS;
+}
+
+INLINE void strip_sums(const size_t rows, orion_kernel_type type, const size_t step, vec *sum, strip_at *at, size_t depth,
+                       const strip_ahead *ahead) {
+  const size_t apart = ahead->apart, times = ahead->times, every = ahead->every;
+  for (size_t units = depth / ASK_UNIT, n; units; units -= n) {
+    n = units < every ? units : every;
+UNROLL(1)
+    for (size_t i = 0; i < times; i++, at->ahead += 64) {
+UNROLL(4)
+      for (size_t run = 0; run < ASK_RUNS; run++) __builtin_prefetch(at->ahead + run * apart, 0, 2);
+    }
+UNROLL(1)
+    for (size_t i = n; i; i--) strip_steps(rows, type, step, ASK_UNIT, sum, at);
+  }
+UNROLL(1)
+  for (size_t i = depth % ASK_UNIT; i; i--) strip_steps(rows, type, step, 1, sum, at);
 }
 
 // One chain, from zero or from what C holds.
-static void strip_chain(float *c, size_t c_stride, const strip_in *in) {
+INLINE void strip_chain(const size_t rows, orion_kernel_type type, const size_t step, float *c, size_t c_stride, const strip_in *given) {
+  const strip_in in = *given;  // which stores to C cannot change
   vec sum[STRIP_ROWS * TILE_VECS];
 UNROLL(32)
-  for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
-    sum[i] = in->resume ? vec_load(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES) : vec_set(0.0f);
+  for (size_t i = 0; i < rows * TILE_VECS; i++) {
+    sum[i] = in.resume ? vec_load(c + i / TILE_VECS * c_stride + i % TILE_VECS * VEC_LANES) : vec_set(0.0f);
   }
-  strip_sums(sum, in->strip, in->panel, in->group);
+  strip_at at = strip_begin(&in);
+  strip_sums(rows, type, step, sum, &at, in.group, &in.ahead);
 UNROLL(32)
-  for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
+  for (size_t i = 0; i < rows * TILE_VECS; i++) {
     const size_t j = i % TILE_VECS * VEC_LANES;
-    if (in->scale) sum[i] = vec_fma(sum[i], vec_load(in->scale + j), vec_set(0.0f));
-    if (in->bias) sum[i] = vec_add(sum[i], vec_load(in->bias + j));
+    if (in.scale) sum[i] = vec_fma(sum[i], vec_load(in.scale + j), vec_set(0.0f));
+    if (in.bias) sum[i] = vec_add(sum[i], vec_load(in.bias + j));
     vec_store(c + i / TILE_VECS * c_stride + j, sum[i]);
   }
 }
+static void strip_of_panel(float *c, size_t c_stride, const strip_in *in) {
+  strip_chain(STRIP_ROWS, ORION_KERNEL_F32, PANEL_COLS, c, c_stride, in);
+}
 
 // A chain for each group; C holds the sum of these, each times its scale.
-static void strip_groups(float *c, size_t c_stride, const strip_in *in) {
-  for (size_t g = 0; g < in->groups; g++) {
-    const float *scale = in->scale + g * PANEL_COLS, *bias = g + 1 == in->groups ? in->bias : NULL;
-    const bool resume = in->resume || g > 0;
+static void strip_of_groups(float *c, size_t c_stride, const strip_in *given) {
+  const strip_in in = *given;
+  strip_at at = strip_begin(&in);
+  for (size_t g = 0; g < in.groups; g++) {
+    const float *scale = in.scale + g * PANEL_COLS, *bias = g + 1 == in.groups ? in.bias : NULL;
+    const bool resume = in.resume || g > 0;
     vec sum[STRIP_ROWS * TILE_VECS];
 UNROLL(32)
     for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) sum[i] = vec_set(0.0f);
-    strip_sums(sum, in->strip + g * in->group * STRIP_ROWS, in->panel + g * in->group * PANEL_COLS, in->group);
+    strip_sums(STRIP_ROWS, ORION_KERNEL_F32, PANEL_COLS, sum, &at, in.group, &in.ahead);
 UNROLL(32)
     for (size_t i = 0; i < STRIP_ROWS * TILE_VECS; i++) {
       const size_t j = i % TILE_VECS * VEC_LANES;
-      float *at = c + i / TILE_VECS * c_stride + j;
-      vec total = vec_fma(sum[i], vec_load(scale + j), resume ? vec_load(at) : vec_set(0.0f));
+      float *to = c + i / TILE_VECS * c_stride + j;
+      vec total = vec_fma(sum[i], vec_load(scale + j), resume ? vec_load(to) : vec_set(0.0f));
       if (bias) total = vec_add(total, vec_load(bias + j));
-      vec_store(at, total);
+      vec_store(to, total);
     }
   }
 }
 
-INLINE void strip_tile(float *c, size_t c_stride, const strip_in *in) {
-  (in->totals ? strip_groups : strip_chain)(c, c_stride, in);
-}
-
 // The same where C ends before the tile does.
-static void strip_edge(float *c, size_t c_stride, const strip_in *in, size_t rows, size_t cols) {
+static void strip_edge(strip_tile *by, float *c, size_t c_stride, const strip_in *in, size_t rows, size_t cols) {
   _Alignas(64) float all[STRIP_ROWS * PANEL_COLS] = {0};
   for (size_t r = 0; in->resume && r < rows; r++) memcpy(all + r * PANEL_COLS, c + r * c_stride, cols * sizeof *c);
-  strip_tile(all, PANEL_COLS, in);
+  by(all, PANEL_COLS, in);
   for (size_t r = 0; r < rows; r++) memcpy(c + r * c_stride, all + r * PANEL_COLS, cols * sizeof *c);
 }
 
-// What the next panels will be made of, to be asked for while others meet the strips, a share with every tile: in pieces that
-// lie side by side, `side` of them `inner` bytes apart, and so again `outer` apart.
+// What the next panel will be made of, to be asked for while another meets the strips, a share ahead of every tile: in pieces
+// that lie side by side, `side` of them `inner` bytes apart, and so again `outer` apart.
 typedef struct panel_source {
   const char *data;
   size_t side, inner, outer, pieces;
@@ -164,19 +216,25 @@ INLINE void panel_ask(panel_source *s, size_t share) {
   s->asked = to;
 }
 
-// All strips of `rows` rows, in.strip being the first, against one panel, which is one of `panels` that ask for the next.
-static void strips_by_panel(float *c, size_t c_stride, strip_in in, size_t rows, size_t cols, panel_source *next, size_t panels) {
-  const size_t tiles = (rows + STRIP_ROWS - 1) / STRIP_ROWS * panels, share = (next->pieces + tiles - 1) / tiles;
+// All strips of `rows` rows, in.strip being the first, against the columns of one panel. The last strip goes by `half` where its
+// rows are no more than half of one, and there is such a tile.
+static void strips_by_columns(strip_tile *whole, strip_tile *half, float *c, size_t c_stride, strip_in in, size_t rows, size_t cols,
+                              panel_source *next) {
+  const size_t tiles = (rows + STRIP_ROWS - 1) / STRIP_ROWS, share = next ? (next->pieces + tiles - 1) / tiles : 0;
   for (size_t r = 0; r < rows; r += STRIP_ROWS) {
     const size_t left = rows - r;
+    const bool low = half && left <= STRIP_ROWS / 2;
+    const size_t high = low ? STRIP_ROWS / 2 : STRIP_ROWS;
+    strip_tile *const by = low ? half : whole;
     for (size_t i = STRIP_ROWS; i < left && i < 2 * STRIP_ROWS; i++) {  // sums of the next strip
       __builtin_prefetch(c + (r + i) * c_stride, 1);
       __builtin_prefetch(c + (r + i) * c_stride + cols - 1, 1);
     }
-    panel_ask(next, share);
-    if (left >= STRIP_ROWS && cols == PANEL_COLS) strip_tile(c + r * c_stride, c_stride, &in);
-    else strip_edge(c + r * c_stride, c_stride, &in, left < STRIP_ROWS ? left : STRIP_ROWS, cols);
+    if (next) panel_ask(next, share);
+    if (left >= high && cols == PANEL_COLS) by(c + r * c_stride, c_stride, &in);
+    else strip_edge(by, c + r * c_stride, c_stride, &in, left < high ? left : high, cols);
     in.strip += in.group * in.groups * STRIP_ROWS;
+    in.ahead.at += in.ahead.share;
   }
 }
 

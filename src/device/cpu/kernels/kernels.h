@@ -70,7 +70,13 @@ static inline size_t orion_panel_scales(size_t rows, size_t cols, size_t group) 
 void orion_panels_pack_quantised(const orion_panels *to, const int8_t *q, const orion_half *scale, size_t r0,
                                  size_t r1);
 
-// ---- Activations packed for products of many rows ----
+// How large parts of n are, where they are to be nearly equal, at most `most` and whole units, as `most` is.
+static inline size_t orion_even_part(size_t n, size_t most, size_t unit) {
+  const size_t units = (n + unit - 1) / unit, parts = (n + most - 1) / most;
+  return parts ? (units + parts - 1) / parts * unit : unit;
+}
+
+// ---- Activations packed for products of some rows or many ----
 // Of a piece that begins at a multiple of ORION_STRIPS_UNIT rows, and has at most ORION_STRIPS_ROWS, to stay in the second
 // cache. Columns are multiplied three panels at a time.
 enum { ORION_STRIPS_UNIT = 8, ORION_STRIPS_ROWS = 256, ORION_STRIPS_PANELS = 3 };
@@ -164,7 +170,7 @@ typedef struct orion_kernels {
   // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
-  // The same, to the bit, for pieces of many rows: [t0, t1) of rows that pack_rows has packed, all of them, for a w of that
+  // The same, to the bit, for pieces of four rows or more: [t0, t1) of rows that pack_rows has packed, all of them, for a w of that
   // type, cols and group; pack_rows may be called for pieces too. y is row t0. `scratch` is ORION_STRIPS_SCRATCH bytes.
   void (*linear_strips)(float *y, size_t y_stride, const float *strips, size_t rows, size_t t0, size_t t1,
                         const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch);

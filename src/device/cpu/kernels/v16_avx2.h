@@ -19,9 +19,13 @@ typedef __m256 vec;
 enum { VEC_LANES = 8, STRIP_ROWS = 4 };
 INLINE vec vec_set(float x) { return _mm256_set1_ps(x); }
 INLINE vec vec_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE vec vec_load_half(const orion_half *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
 INLINE void vec_store(float *p, vec x) { _mm256_storeu_ps(p, x); }
 INLINE vec vec_add(vec x, vec y) { return _mm256_add_ps(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return _mm256_fmadd_ps(x, y, z); }
+// *sum += x * y. A tile fills all 16 registers: left to choose among the instruction's forms, gcc lets sums wander from one to
+// another, and has to put some of them on the stack.
+INLINE void vec_fma_to(vec *sum, vec x, vec y) { __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(x), "x"(y)); }
 enum { TURN_ROWS = 4, TURN_COLS = 8 };
 INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   transpose_4(dst, dst_stride, src, src_stride);

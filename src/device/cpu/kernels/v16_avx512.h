@@ -19,9 +19,11 @@ typedef __m512 vec;
 enum { VEC_LANES = 16, STRIP_ROWS = 8 };
 INLINE vec vec_set(float x) { return _mm512_set1_ps(x); }
 INLINE vec vec_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE vec vec_load_half(const orion_half *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 INLINE void vec_store(float *p, vec x) { _mm512_storeu_ps(p, x); }
 INLINE vec vec_add(vec x, vec y) { return _mm512_add_ps(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return _mm512_fmadd_ps(x, y, z); }
+INLINE void vec_fma_to(vec *sum, vec x, vec y) { *sum = vec_fma(x, y, *sum); }
 enum { TURN_ROWS = 8, TURN_COLS = 8 };
 INLINE void turn_piece(float *dst, size_t dst_stride, const float *src, size_t src_stride) {
   transpose_8(dst, dst_stride, src, src_stride);

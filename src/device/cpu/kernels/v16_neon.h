@@ -21,6 +21,7 @@ INLINE vec vec_load(const float *p) { return vld1q_f32(p); }
 INLINE void vec_store(float *p, vec x) { vst1q_f32(p, x); }
 INLINE vec vec_add(vec x, vec y) { return vaddq_f32(x, y); }
 INLINE vec vec_fma(vec x, vec y, vec z) { return vfmaq_f32(z, x, y); }
+INLINE void vec_fma_to(vec *sum, vec x, vec y) { *sum = vec_fma(x, y, *sum); }
 
 typedef struct v16 { float32x4_t a, b, c, d; } v16;
 #define V16_VECS(x) {(x).a, (x).b, (x).c, (x).d}
@@ -145,6 +146,7 @@ INLINE float v16_sum(v16 x) {
 }
 INLINE float32x4_t f4_load_half(const orion_half *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 INLINE void f4_store_half(orion_half *p, float32x4_t x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }
+INLINE vec vec_load_half(const orion_half *p) { return f4_load_half(p); }
 INLINE v16 v16_load_half(const orion_half *p) {
   return (v16){f4_load_half(p), f4_load_half(p + 4), f4_load_half(p + 8), f4_load_half(p + 12)};
 }

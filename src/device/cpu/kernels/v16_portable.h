@@ -59,9 +59,13 @@ INLINE vec vec_load(const float *p) {
   memcpy(&r, p, sizeof r);
   return r;
 }
+INLINE vec vec_load_half(const orion_half *p) {
+  return (vec){orion_half_to_float(p[0]), orion_half_to_float(p[1]), orion_half_to_float(p[2]), orion_half_to_float(p[3])};
+}
 INLINE void vec_store(float *p, vec x) { memcpy(p, &x, sizeof x); }
 INLINE vec vec_add(vec x, vec y) { return x + y; }
 INLINE vec vec_fma(vec x, vec y, vec z) { return f4_fma(x, y, z); }
+INLINE void vec_fma_to(vec *sum, vec x, vec y) { *sum = vec_fma(x, y, *sum); }
 
 INLINE v16 v16_set(float x) { return (v16){f4_set(x), f4_set(x), f4_set(x), f4_set(x)}; }
 INLINE v16 v16_zero(void) { return v16_set(0.0f); }

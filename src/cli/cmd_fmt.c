@@ -23,7 +23,8 @@ static orion_status finish(const cli_args *a, const char *path, const char *text
   }
   if (cli_flag(a, "in-place") && !same) return orion_file_write(NULL, path, out->data, out->size, err);
   if (cli_flag(a, "check") && !same) {
-    return ORION_FAIL(err, ORION_CANCELLED, "%s: not in canonical form (orion fmt -i %s)", path, path);
+    return ORION_FAIL(err, ORION_CANCELLED, "%s: not in canonical form (orion fmt %s%s)", path,
+                      strcmp(path, "-") == 0 ? "" : "-i ", path);
   }
   return ORION_OK;
 }

@@ -37,6 +37,7 @@ typedef struct generation {
   orion_token_decoder *decoder;
   orion_strbuf text;          // generated so far
   size_t printed;             // bytes of it on stdout
+  bool line;                  // something stands on the line there
   int32_t *tokens;            // prompt, then generated
   size_t n, cap, n_prompt;
   double prefill_ms, decode_ms;
@@ -116,11 +117,12 @@ static void print_text(generation *g, size_t limit) {
   fwrite(orion_strbuf_text(&g->text) + g->printed, 1, limit - g->printed, stdout);
   fflush(stdout);
   g->printed = limit;
+  g->line = true;
 }
 
 static orion_status add_text(generation *g, int32_t token, orion_error *err) {
   if (!g->decoder) {
-    if (!g->a->json) printf("%s%d", g->n > g->n_prompt + 1 ? " " : "", token);
+    if (!g->a->json) g->line = printf("%s%d", g->n > g->n_prompt + 1 ? " " : "", token) > 0;
     return ORION_OK;
   }
   const char *bytes;
@@ -153,7 +155,7 @@ static orion_status start_text(generation *g, orion_error *err) {
   size_t size;
   for (size_t i = 0; i < g->n_prompt; i++) ORION_TRY(orion_token_decoder_push(g->decoder, g->tokens[i], &bytes, &size, err));
   const char *prompt = cli_text(g->a, "prompt", NULL);
-  if (!g->a->json && prompt) fputs(prompt, stdout);
+  if (!g->a->json && prompt) g->line = fputs(prompt, stdout) != EOF;
   fflush(stdout);
   return ORION_OK;
 }
@@ -294,7 +296,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
                 g.m.load_ms, g.prefill_ms, g.decode_ms > 0 ? 1e3 * (double)g.decoded / g.decode_ms : 0.0);
       }
     }
-  } else if (!a->json && g.printed) {
+  } else if (g.line) {
     putchar('\n');
   }
   orion_token_decoder_destroy(g.decoder);

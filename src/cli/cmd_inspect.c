@@ -348,7 +348,9 @@ static bool has_file(const char *dir, const char *name) {
 }
 
 static orion_status inspect(const char *path, const char *svg, json_t **out, orion_error *err) {
-  if (!orion_file_exists(path) && !orion_dir_exists(path)) return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory", path);
+  if (!orion_file_exists(path) && !orion_dir_exists(path)) {
+    return ORION_FAIL(err, ORION_NOT_FOUND, "%s: no such file or directory (pipes are not inspected)", path);
+  }
   if (orion_path_ends(path, ".mil") || has_file(path, "model.mil")) return inspect_program(path, out, err);
   if (orion_path_ends(path, ".safetensors")) return inspect_safetensors(path, out, err);
   if (orion_record_is(path)) return inspect_record(path, out, err);
@@ -362,6 +364,10 @@ static orion_status inspect(const char *path, const char *svg, json_t **out, ori
   if (has_file(path, "adapter_config.json")) {
     ORION_TRY(inspect_adapter(path, out, err));
     return has_file(path, "state.json") ? add_state(path, *out, err) : ORION_OK;
+  }
+  const char *slash = strrchr(path, '/');
+  if (strcmp(slash ? slash + 1 : path, "config.json") == 0) {
+    return ORION_FAIL(err, ORION_UNSUPPORTED, "%s: a model's settings alone (give the directory that they are in)", path);
   }
   if (orion_path_ends(path, ".json") || orion_path_ends(path, ".model") || orion_dir_exists(path)) return inspect_tokenizer(path, out, err);
   if (inspect_model(path, out, err) == ORION_OK) return ORION_OK;

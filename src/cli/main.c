@@ -35,6 +35,7 @@ static void help(void) {
 }
 
 static int report(orion_status status, const orion_error *err) {
+  if (status != ORION_OK) fflush(stdout);  // what was printed before comes before
   if (status != ORION_OK && err->message[0]) fprintf(stderr, "orion: error: %s\n", err->message);
   return exit_code(status);
 }

@@ -327,6 +327,8 @@ suite.fails("fmt: a syntax error with its place", lambda: ["fmt", suite.write("b
             stderr=r"bad\.mil:4:\d+")
 suite.fails("fmt: --check and -i together", lambda: ["fmt", "--check", "-i", relu()], code=2)
 suite.fails("fmt: standard input cannot be rewritten", ["fmt", "-i", "-"], code=2, stdin=RELU.encode())
+suite.fails("fmt: the way out of a text from standard input is one", ["fmt", "--check", "-"], code=1,
+            stderr=r"\(orion fmt -\)", stdin=b"program(1.3) { func main<ios18>(tensor<fp16, [4]> x) {} -> (x); }")
 
 # ---- inspect ----
 
@@ -365,6 +367,8 @@ def long_paths():
 suite.case("paths may be long", long_paths)
 suite.fails("inspect: a file of no known kind", lambda: ["inspect", suite.write("noise.dat", bytes(range(7, 200)))], code=3,
             stderr="noise.dat")
+suite.fails("inspect: settings without their model", lambda: ["inspect", os.path.join(MODEL, "config.json")], code=3,
+            stderr="give the directory")
 
 # ---- devices, demo-model ----
 

@@ -17,9 +17,9 @@ CONFIG = suite.write("small.json", json.dumps({
     "tie_word_embeddings": True, "hidden_act": "silu", "bos_token_id": 0, "eos_token_id": 0}))
 
 
-def by_shell(redirection, *args):
-    """Runs orion with a redirection of the shell's; its Result has what is left of both outputs."""
-    line = '"$0" "$@" ' + redirection
+def by_shell(redirection, *args, before=""):
+    """Runs orion with a redirection of the shell's; the result has what is left of both outputs."""
+    line = before + '"$0" "$@" ' + redirection
     return subprocess.run(["sh", "-c", line, suite.orion, *args], capture_output=True, timeout=60, check=False)
 
 
@@ -52,6 +52,15 @@ def closed_input():
     expect(done.returncode == 1 and b"standard input: cannot read" in done.stderr, f"exit {done.returncode}: {done.stderr!r}")
 
 
+def a_begun_line():
+    """A record that outgrows the limit on files fails in the middle of the text."""
+    done = by_shell("", "infer", "-m", MODEL, "-p", "Once", "-n", "200", "--ignore-eos", "--device",
+                    "record:cpu,file=" + suite.path("big.record"), before="ulimit -f 4096; ")
+    expect(done.returncode == 1 and b"cannot write" in done.stderr, f"exit {done.returncode}: {done.stderr!r}")
+    expect(done.stdout.startswith(b"Once") and done.stdout.endswith(b"\n"), f"{done.stdout!r}")
+
+
+suite.case("a failure ends the line that was begun", a_begun_line)
 suite.case("what is printed while standard output is closed goes into no file", closed_output)
 suite.case("a closed standard input is no empty text", closed_input)
 

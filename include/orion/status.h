@@ -12,11 +12,9 @@ extern "C" {
 #if defined(__GNUC__)
 #define ORION_API __attribute__((visibility("default")))
 #define ORION_PRINTF(f, a) __attribute__((format(printf, f, a)))
-#define ORION_MUST_USE __attribute__((warn_unused_result))
 #else
 #define ORION_API
 #define ORION_PRINTF(f, a)
-#define ORION_MUST_USE
 #endif
 
 /// What went wrong, coarsely; the message says the rest. `orion` the command turns these into its exit codes.

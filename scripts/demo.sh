@@ -25,11 +25,11 @@ say() {
 
 if [ -n "${MODEL:-}" ]; then
   if [ -n "${TOKENIZER:-}" ]; then set -- --tokenizer "$TOKENIZER"; else set --; fi
-  say $orion infer -m "$MODEL" "$@" -p "$prompt" -n 200 --temp 0.8 --seed 1
+  say "$orion" infer -m "$MODEL" "$@" -p "$prompt" -n 200 --temp 0.8 --seed 1
   exit
 fi
 
-say $orion infer -m $ours -p "$prompt" -n 250 --temp 0.7 --top-p 0.9 --seed 1
+say "$orion" infer -m $ours -p "$prompt" -n 250 --temp 0.7 --top-p 0.9 --seed 1
 
 out=${OUT:-build/demo}
 stories=${STORIES:-24}
@@ -40,11 +40,11 @@ echo
 echo "Now $stories stories of its own, and $steps steps of training on them:"
 seed=1
 while [ $seed -le "$stories" ]; do
-  $orion infer --quiet -m $ours -p "" -n 250 --temp 1 --seed $seed >> "$out/stories.txt"
+  "$orion" infer --quiet -m $ours -p "" -n 250 --temp 1 --seed $seed >> "$out/stories.txt"
   printf '<|endoftext|>' >> "$out/stories.txt"
   seed=$((seed + 1))
 done
-say $orion train --quiet -m $ours --data "$out/stories.txt" --steps "$steps" --batch 4 --seq 128 --lr 1e-4 --warmup 2 \
+say "$orion" train --quiet -m $ours --data "$out/stories.txt" --steps "$steps" --batch 4 --seq 128 --lr 1e-4 --warmup 2 \
   --save-every 0 --out "$out/run"
 echo
 echo "step     loss   tokens/s   step (ms)   update of the weights (ms)"

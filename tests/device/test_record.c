@@ -249,6 +249,26 @@ static void specifications_that_make_no_sense_are_named(void **state) {
   }
 }
 
+static void a_file_that_is_no_record_is_not_overwritten(void **state) {
+  char path[256], spec[300];
+  orion_error err = {0};
+  orion_device *d = NULL;
+  size_t n;
+  snprintf(path, sizeof path, "%s/model.mil", folder);
+  snprintf(spec, sizeof spec, "record:sim:m4,file=%s", path);
+  test_write_file(path, "years of work", 13);
+  assert_error(orion_device_open(spec, 1, NULL, &d, &err), ORION_INVALID, &err, path);
+  char *kept = test_read_file(path, &n);
+  assert_string_equal(kept, "years of work");
+  free(kept);
+  test_write_file(path, "", 0);
+  for (int again = 0; again < 2; again++) {  // an empty file, then a record
+    assert_ok(orion_device_open(spec, 1, NULL, &d, &err), &err);
+    orion_device_close(d);
+    assert_true(orion_record_is(path));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_record_replays_with_the_same_bits), cmocka_unit_test(a_sum_in_place_replays),
@@ -256,6 +276,7 @@ int main(void) {
       cmocka_unit_test(what_was_whole_before_the_end_counts),
       cmocka_unit_test(changed_bytes_are_seen),
       cmocka_unit_test(specifications_that_make_no_sense_are_named),
+      cmocka_unit_test(a_file_that_is_no_record_is_not_overwritten),
   };
   return cmocka_run_group_tests_name("records", tests, make_folder, remove_folder);
 }

@@ -88,12 +88,23 @@ static void record_close(orion_device *base) {
   orion_free(base->allocator, d, 1, sizeof *d);
 }
 
+// An older record is begun anew; what is something else, and not empty, was named by mistake.
+static orion_status refuse_other_file(const char *path, orion_error *err) {
+  orion_file_map map;
+  if (!orion_file_exists(path) || orion_record_is(path)) return ORION_OK;
+  ORION_TRY(orion_file_open_map(path, &map, err));
+  bool empty = map.size == 0;
+  orion_file_close_map(&map);
+  return empty ? ORION_OK : ORION_FAIL(err, ORION_INVALID, "%s: is there and no record (give file= another name)", path);
+}
+
 static orion_status record_open(const orion_allocator *a, const orion_device_options *options, int threads,
                                 orion_device **out, orion_error *err) {
   char spec[512];
   const char *file = orion_device_option(options, "file");
   if (!file) return ORION_FAIL(err, ORION_INVALID, "device record: it needs file=PATH (record:sim:m4,file=x.record)");
   ORION_TRY(inner_spec(options, spec, sizeof spec, err));
+  ORION_TRY(refuse_other_file(file, err));
   record_device *d = orion_alloc_zero(a, 1, sizeof *d);
   if (!d) return ORION_OOM(err, "device record");
   d->base = (orion_device){&orion_device_record, a};

@@ -46,13 +46,27 @@ static orion_status refuse_same(const char *in, const char *out, orion_error *er
   return same ? CLI_USAGE(err, "%s: IN and OUT are the same", out) : ORION_OK;
 }
 
-// `asked`: by name, so that there must be one.
+// What another model's tokenizer left in OUT might be taken for this one's.
+static orion_status refuse_strange_tokenizer(const orion_tokenizer_files *own, const char *to, orion_error *err) {
+  orion_tokenizer_files there = {0};
+  orion_status status = orion_dir_exists(to) ? orion_tokenizer_files_open(to, &there, err) : ORION_OK;
+  for (size_t i = 0; status == ORION_OK && i < there.n; i++) {
+    bool replaced = false;
+    for (size_t k = 0; k < own->n; k++) replaced = replaced || strcmp(own->names[k], there.names[i]) == 0;
+    if (!replaced) status = CLI_USAGE(err, "%s: holds a %s of another model (give a new directory)", to, there.names[i]);
+  }
+  orion_tokenizer_files_close(&there);
+  return status;
+}
+
+// `from`: NULL for none. `asked`: by name, so that there must be one.
 static orion_status copy_tokenizer(const char *from, bool asked, const char *to, orion_error *err) {
   orion_tokenizer_files files = {0};
-  orion_status status = orion_tokenizer_files_open(from, &files, err);
+  orion_status status = from ? orion_tokenizer_files_open(from, &files, err) : ORION_OK;
   if (status == ORION_OK && asked && files.n == 0) {
     status = ORION_FAIL(err, ORION_NOT_FOUND, "%s: neither a tokenizer nor a directory with one", from);
   }
+  if (status == ORION_OK) status = refuse_strange_tokenizer(&files, to, err);
   if (status == ORION_OK) status = orion_dir_make(to, err);
   for (size_t i = 0; status == ORION_OK && i < files.n; i++) {
     char *path = orion_path_join(NULL, to, files.names[i]);
@@ -71,7 +85,7 @@ static orion_status save(const cli_args *a, const orion_model *m, orion_dtype dt
     return orion_model_save_llama2c(m, out, err);
   }
   const char *tokenizer = cli_text(a, "tokenizer", orion_dir_exists(in) ? in : NULL);
-  if (tokenizer) ORION_TRY(copy_tokenizer(tokenizer, cli_flag(a, "tokenizer"), out, err));
+  ORION_TRY(copy_tokenizer(tokenizer, cli_flag(a, "tokenizer"), out, err));
   return orion_model_save(m, out, dtype, err);
 }
 

@@ -45,6 +45,23 @@ static orion_status make_tokenizer(orion_strbuf *b, int *out_vocab, orion_error 
   return orion_strbuf_status(b, err);
 }
 
+// A model that is there must not be lost; one that this command made has the same tokenizer, and may.
+static orion_status refuse_other_model(const char *dir, const orion_strbuf *tokenizer, orion_error *err) {
+  char *config, *own;
+  ORION_TRY(cli_path(&config, err, "%s/config.json", dir));
+  orion_status status = cli_path(&own, err, "%s/tokenizer.json", dir);
+  if (status == ORION_OK && orion_file_exists(config)) {
+    orion_file_map map = {0};
+    bool same = orion_file_open_map(own, &map, NULL) == ORION_OK && map.size == tokenizer->size &&
+                memcmp(map.data, tokenizer->data, map.size) == 0;
+    orion_file_close_map(&map);
+    if (!same) status = CLI_USAGE(err, "%s: holds another model (give a new directory)", dir);
+  }
+  orion_strfree(NULL, own);
+  orion_strfree(NULL, config);
+  return status;
+}
+
 static orion_status write_model(const char *dir, int vocab, uint64_t seed, orion_error *err) {
   orion_config c = {.family = ORION_FAMILY_LLAMA, .model_type = "llama", .vocab = vocab, .context = 256, .dim = 96,
                     .hidden = 256, .layers = 4, .heads = 6, .kv_heads = 2, .head_dim = 16, .norm_eps = 1e-5, .rope = true,
@@ -63,6 +80,7 @@ static orion_status run(const cli_args *a, orion_error *err) {
   orion_strbuf_init(&tokenizer, NULL);
   int vocab = 0;
   orion_status status = make_tokenizer(&tokenizer, &vocab, err);
+  if (status == ORION_OK) status = refuse_other_model(dir, &tokenizer, err);
   if (status == ORION_OK) status = orion_dir_make(dir, err);
   if (status == ORION_OK) status = write_model(dir, vocab, (uint64_t)cli_int(a, "seed", 1), err);
   char *path = orion_path_join(NULL, dir, "tokenizer.json");

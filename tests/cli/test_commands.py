@@ -388,5 +388,17 @@ def demo_case():
     expect(files[0] == files[1] and files[0] != files[2], "the seed does not decide the weights")
 
 
+def demo_over():
+    """Another seed replaces a demo model; any other model stays."""
+    folder = suite.path("demo-d")
+    run("demo-model", folder)
+    run("demo-model", folder, "--seed", "2")
+    with open(os.path.join(folder, "tokenizer.json"), "a", encoding="utf-8") as file:
+        file.write(" ")
+    result = suite.orion_run(["demo-model", folder])
+    suite.check_failure(result, 2, "holds another model")
+
+
 suite.case("demo-model: the seed decides the weights", demo_case)
+suite.case("demo-model: another model is not overwritten", demo_over)
 sys.exit(suite.run())

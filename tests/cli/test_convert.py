@@ -150,6 +150,20 @@ def refusals():
         expect(not os.path.exists(args[1]) or args[1] == small, f"{args[1]} was made")
 
 
+def strange_tokenizer():
+    """Into a directory where another model's tokenizer.json would be found before vocab.json: refused before anything is written."""
+    demo, stories = suite.path("demo"), os.path.join(suite.source, "models", "stories3m")
+    expect(suite.orion_run(["demo-model", demo]).code == 0, "demo-model")
+    with open(os.path.join(demo, "model.safetensors"), "rb") as file:
+        before = file.read()
+    result = suite.orion_run(["convert", stories, demo])
+    expect(result.code == 2 and "tokenizer.json of another model" in result.errors(), f"{result.code}, {result.errors()}")
+    with open(os.path.join(demo, "model.safetensors"), "rb") as file:
+        expect(file.read() == before and not os.path.exists(os.path.join(demo, "vocab.json")), "something was written")
+    for _ in range(2):  # the same again is no mistake
+        convert(stories, "once-more", "--dtype", "int8")
+
+
 def damaged():
     model = convert(SMALL, "damaged", "--dtype", "int4")
     path = os.path.join(model, "model.safetensors")
@@ -170,6 +184,7 @@ def damaged():
                f"{old}: {result.code}, {result.errors()}")
 
 
+suite.case("a directory with another model's tokenizer is left alone", strange_tokenizer)
 suite.case("fp32, fp16 and bf16 hold the same numbers, rounded once", floats)
 suite.case("int8 is within half a step of the weights, and computes what --weights int8 computes", int8)
 suite.case("int4 lies as compressed-tensors has it, and computes what --weights int4 computes", int4)

@@ -15,7 +15,7 @@ typedef struct orion_cached_weight {
 } orion_cached_weight;
 
 // Of the bytes that packing writes (kernels.h): to be raised with every change of them.
-#define ORION_PANEL_LAYOUT 2
+#define ORION_PANEL_LAYOUT 3
 #define ORION_WEIGHT_CACHE_LEAST (256u << 10)  // smaller weights are packed sooner than a file is opened
 
 // In directory `dir`, which is made when something is stored; NULL: the user's (ORION_CACHE, XDG_CACHE_HOME or what the system

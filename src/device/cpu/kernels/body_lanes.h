@@ -18,6 +18,8 @@ INLINE void store_lanes(float *p, v16 x, size_t n) {
 }
 // Sixteen words of quantised weights.
 INLINE v16i load_words(const uint8_t *p) { return i16_load((const int32_t *)(const void *)p); }
+// Integers of four bits as q + 8, for instructions that take bytes without a sign.
+INLINE v16i load_words_plus_8(const uint8_t *p) { return i16_xor(load_words(p), i16_set((int32_t)0x88888888)); }
 
 // Of n panels, tiles take `wide` at once, one of each of as many parts that are so many panels long. What is left over goes
 // one by one.

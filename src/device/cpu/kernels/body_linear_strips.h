@@ -58,11 +58,11 @@ INLINE void put_plain(trio_out out, orion_kernel_type type, const void *from, si
 INLINE void put_words(trio_out out, orion_kernel_type type, const uint8_t *from, size_t k, size_t n) {
   const size_t step = in_word(type);
   for (; n >= step; n -= step, from += 64, k += step) {
-    v16i words = words_at(type, from);
+    v16i words = load_words(from);
 UNROLL(8)
     for (int i = 0; i < (int)step; i++) put(&out, k + (size_t)i, element(type, words, i));
   }
-  for (size_t i = 0; i < n; i++) put(&out, k + i, element_any(type, words_at(type, from), i));
+  for (size_t i = 0; i < n; i++) put(&out, k + i, element_any(type, load_words(from), i));
 }
 
 typedef struct trio {

@@ -13,16 +13,16 @@
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 
+// Bytes that a level's i16_byte_at and i16_nibble_at read beside the words, for elements straight from memory; 0: it has none.
+#ifndef V16_ASTRAY
+#define V16_ASTRAY 0
+#endif
+
 // Elements that a step over 64 bytes of a panel holds. F32: of a panel that was made floats.
 INLINE size_t in_word(orion_kernel_type type) {
   return type == ORION_KERNEL_F32 ? 1 : type == ORION_KERNEL_I8 ? 4 : 8;
 }
 
-// Words as two's complement: I4 are stored as q + 8.
-INLINE v16i words_at(orion_kernel_type type, const uint8_t *p) {
-  v16i words = load_words(p);
-  return type == ORION_KERNEL_I8 ? words : i16_xor(words, i16_set((int32_t)0x88888888));
-}
 INLINE v16 top_nibble(v16i words) { return i16_to_float(i16_and(words, i16_set((int32_t)0xF0000000))); }
 INLINE v16 element(orion_kernel_type type, v16i words, int i) {
   if (type == ORION_KERNEL_I8 && i == 3) return i16_to_float(i16_and(words, i16_set((int32_t)0xFF000000)));
@@ -35,6 +35,14 @@ INLINE v16 element(orion_kernel_type type, v16i words, int i) {
 INLINE v16 element_any(orion_kernel_type type, v16i words, size_t i) {
   if (type == ORION_KERNEL_I4) return top_nibble(i16_shl(words, 28 - 4 * (int)i));
   return i16_to_float(i16_and(i16_shl(words, 24 - 8 * (int)i), i16_set((int32_t)0xFF000000)));
+}
+// The same of the words at p, `astray` where the level reaches it from memory (v16_avx2.h); p of floats is its only element.
+INLINE v16 element_from(orion_kernel_type type, bool astray, const uint8_t *p, int i) {
+  if (type == ORION_KERNEL_F32) return v16_load((const float *)(const void *)p);
+#if V16_ASTRAY
+  if (astray) return i16_to_float(type == ORION_KERNEL_I8 ? i16_byte_at(p, i) : i16_nibble_at(p, i));
+#endif
+  return element(type, load_words(p), i);
 }
 INLINE float down_of(orion_kernel_type type) { return type == ORION_KERNEL_I8 ? 0x1p-24f : 0x1p-28f; }
 
@@ -57,33 +65,40 @@ UNROLL(16)
   for (int r = 0; r < R; r++) sum[r * C + c] = v16_fma(v16_set(a[(size_t)r * in->row]), b, sum[r * C + c]);
 }
 
-// One group: a at its first element, w at its integers in the first panel. R rows, C panels (constants at every call, as
-// type and fetch).
+// The first n elements of a word of each panel: a rest, or where nothing beside the word may be read.
+INLINE void add_some(const int R, const int C, orion_kernel_type type, v16 *sum, const quantised_in *in, const float *a,
+                     const uint8_t *w, size_t n) {
+UNROLL(1)
+  for (size_t i = 0; i < n; i++) {
+UNROLL(4)
+    for (int c = 0; c < C; c++) {
+      add_products(R, C, c, sum, in, a + i, element_any(type, load_words(w + (size_t)c * in->panel), i));
+    }
+  }
+}
+
+// One group: a at its first element, w at its integers in the first panel, of which `last` begins the last 64 bytes. R rows, C
+// panels (constants at every call, as type and fetch). All sums take one element before any takes the next: so many chains
+// hide each other's latency, which those of one panel would not. Words of several panels are read anew for each element,
+// from the first cache by then, which leaves the registers to sums.
 INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fetch, v16 *sum, const quantised_in *in,
-                      const float *a, const uint8_t *w, const char *ahead) {
-  const size_t n = in_word(type);
+                      const float *a, const uint8_t *w, const uint8_t *last, const char *ahead) {
+  const size_t n = in_word(type), panel = in->panel;
+  const bool astray = V16_ASTRAY && C > 1 && type != ORION_KERNEL_F32;
   size_t left = in->group;
   for (; left >= n; left -= n, a += n, w += 64, ahead += in->ahead.step) {
     if (fetch) __builtin_prefetch(ahead, 0, 2);
-UNROLL(4)
-    for (int c = 0; c < C; c++) {
-      const uint8_t *at = w + (size_t)c * in->panel;
-      if (type == ORION_KERNEL_F32) {
-        add_products(R, C, c, sum, in, a, v16_load((const float *)(const void *)at));
-        continue;
-      }
-      v16i words = words_at(type, at);
+    if (astray && (w == in->w || w == last)) {
+      add_some(R, C, type, sum, in, a, w, n);
+      continue;
+    }
 UNROLL(8)
-      for (int i = 0; i < (int)n; i++) add_products(R, C, c, sum, in, a + i, element(type, words, i));
-    }
-  }
-UNROLL(1)
-  for (size_t i = 0; i < left; i++, a++) {
+    for (int i = 0; i < (int)n; i++) {
 UNROLL(4)
-    for (int c = 0; c < C; c++) {
-      add_products(R, C, c, sum, in, a, element_any(type, words_at(type, w + (size_t)c * in->panel), i));
+      for (int c = 0; c < C; c++) add_products(R, C, c, sum, in, a + i, element_from(type, astray, w + (size_t)c * panel, i));
     }
   }
+  add_some(R, C, type, sum, in, a, w, left);
 }
 
 // total = fma(sum, scale, total) of group g; without a scale the sums of a part are the totals.
@@ -102,6 +117,7 @@ UNROLL(16)
 INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, bool fetch, const quantised_in *in,
                            const tile_out *out) {
   const size_t words = (in->group + in_word(type) - 1) / in_word(type);
+  const uint8_t *last = in->w + (in->groups * words - 1) * 64;
 UNROLL(16)
   for (int i = 0; i < R * C; i++) {
     const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart;
@@ -111,7 +127,8 @@ UNROLL(16)
     v16 sum[TILE_MOST];
 UNROLL(16)
     for (int i = 0; i < R * C; i++) sum[i] = in->part ? v16_load(in->total + i * 16) : v16_zero();
-    sum_group(R, C, type, fetch, sum, in, in->a + g * in->group, in->w + g * words * 64, in->ahead.at + g * words * in->ahead.step);
+    sum_group(R, C, type, fetch, sum, in, in->a + g * in->group, in->w + g * words * 64, last,
+              in->ahead.at + g * words * in->ahead.step);
     add_group(R, C, sum, g, in);
   }
 UNROLL(16)
@@ -126,6 +143,7 @@ UNROLL(16)
 INLINE void tiles_quantised(size_t rows, size_t panels, orion_kernel_type type, const quantised_in *in,
                             const tile_out *out) {
   if (panels == 4) tile_quantised(1, 4, type, false, in, out);
+  else if (panels == 2) tile_quantised(2, 2, type, false, in, out);
   else switch (rows) {
     case 1: tile_quantised(1, 1, type, true, in, out); break;
     case 2: tile_quantised(2, 1, type, true, in, out); break;
@@ -150,7 +168,7 @@ static void quantised_stream(float *y, size_t y_stride, const float *x, size_t x
                              const orion_panels *w, const float *bias, size_t p0, size_t p1) {
   _Alignas(64) float total[QUANTISED_ROWS * 16];
   size_t groups = w->cols / w->group, bytes = orion_quantised_panel_bytes(w->type, w->cols, w->group);
-  const size_t wide = rows == 1 ? 4 : 1, apart = panels_apart(p1 - p0, wide);
+  const size_t wide = rows == 1 ? 4 : rows == 2 ? 2 : 1, apart = panels_apart(p1 - p0, wide);
   for (size_t i = 0; i < p1 - p0; i = next_panel(i, apart, wide)) {
     const size_t p = p0 + i, panels = i < apart ? wide : 1, left = w->rows - (p + (panels - 1) * apart) * 16;
     const uint8_t *from = (const uint8_t *)w->data + p * bytes;
@@ -167,11 +185,11 @@ static void quantised_stream(float *y, size_t y_stride, const float *x, size_t x
 INLINE void widen_words(float *dst, orion_kernel_type type, const uint8_t *from, size_t n) {
   const size_t step = in_word(type);
   for (; n >= step; n -= step, from += 64, dst += step * 16) {
-    v16i words = words_at(type, from);
+    v16i words = load_words(from);
 UNROLL(8)
     for (int i = 0; i < (int)step; i++) v16_store(dst + i * 16, element(type, words, i));
   }
-  for (size_t i = 0; i < n; i++) v16_store(dst + i * 16, element_any(type, words_at(type, from), i));
+  for (size_t i = 0; i < n; i++) v16_store(dst + i * 16, element_any(type, load_words(from), i));
 }
 static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from, size_t n) {
   if (type == ORION_KERNEL_I8) widen_words(dst, ORION_KERNEL_I8, from, n);

@@ -129,7 +129,8 @@ UNROLL(WORDS_AT_ONCE)
   for (size_t i = 0; i < words; i++) {
 UNROLL(4)
     for (int c = 0; c < C; c++) {
-      v16i word = load_words(w + (size_t)c * in->panel + i * 64), even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
+      v16i word = load_words_plus_8(w + (size_t)c * in->panel + i * 64);
+      v16i even = i16_and(word, low), odd = i16_and(i16_sra(word, 4), low);
 UNROLL(4)
       for (int r = 0; r < R; r++) {
         const int8_t *eight = q + (size_t)r * in->shape.row + i * 8;

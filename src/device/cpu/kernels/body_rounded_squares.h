@@ -48,7 +48,7 @@ static void lay_out_blocks(uint8_t *to, const uint8_t *from, orion_kernel_type t
     if (type == ORION_KERNEL_I8) {
       lay_pairs(at, load_words(from + i * 128), load_words(from + i * 128 + 64));
     } else {
-      v16i word = load_words(from + i * 64);
+      v16i word = load_words_plus_8(from + i * 64);
       lay_pairs(at, nibbles_less_8(word), nibbles_less_8(i16_sra(word, 4)));
     }
   }

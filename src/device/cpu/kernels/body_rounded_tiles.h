@@ -119,7 +119,7 @@ TILES static void multiply_tile_groups(const rounded_tile *in, const tile_out *o
 static void widen_blocks(uint8_t *to, const uint8_t *from, size_t blocks) {
   const v16i low = i16_set(0x0F0F0F0F), eight = i16_set(0x08080808);
   for (size_t i = 0; i < blocks * (ORION_ROUNDED_BLOCK / 8); i++, from += 64, to += 128) {
-    v16i word = load_words(from);
+    v16i word = load_words_plus_8(from);
     _mm512_storeu_si512(to, _mm512_sub_epi8(i16_and(word, low), eight));
     _mm512_storeu_si512(to + 64, _mm512_sub_epi8(i16_and(i16_sra(word, 4), low), eight));
   }

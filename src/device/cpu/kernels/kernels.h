@@ -38,7 +38,7 @@ static inline size_t orion_kernel_type_size(orion_kernel_type t) { return t == O
 // groups come one after another; a 32-bit word holds neighbouring k of a row, the first in its lowest bits; each group
 // starts a word of its own; word w of a group, of row 16p + j, is at w * 16 + j
 //   I8  four k, as two's complement
-//   I4  eight k, as q + 8
+//   I4  eight k, the same of four bits
 // The scales, halves, are an array of their own: at (p * (K / group) + g) * 16 + j.
 enum { ORION_PANEL_ROWS = 16 };
 
@@ -93,7 +93,7 @@ static inline size_t orion_strips_size(size_t rows, size_t cols) {
 //   q       32 bytes for each block, zero past its elements; for I4 every eight lie as 0 2 4 6 1 3 5 7, which is how a
 //           word falls into bytes when masked
 //   scale   one float each
-//   excess  one int32 each: 8 times the sum of q, which is what the 8 in I4's q + 8 adds to a sum of products
+//   excess  one int32 each: 8 times the sum of q, which is what I4 taken as q + 8 adds to a sum of products
 enum { ORION_ROUNDED_BLOCK = 32 };
 enum { ORION_ROUNDED_SCRATCH = 41984 };  // bytes, 64-byte alignment is faster but not needed
 // Blocks of a row of K > 0 elements.

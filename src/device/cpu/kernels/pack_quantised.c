@@ -9,7 +9,7 @@ static uint32_t word_of(orion_kernel_type type, const int8_t *q, size_t n) {
   if (type == ORION_KERNEL_I8) {
     for (size_t i = 0; i < 4 && i < n; i++) word |= (uint32_t)(uint8_t)q[i] << (8 * i);
   } else {
-    for (size_t i = 0; i < 8 && i < n; i++) word |= (uint32_t)((q[i] & 15) ^ 8) << (4 * i);
+    for (size_t i = 0; i < 8 && i < n; i++) word |= (uint32_t)(q[i] & 15) << (4 * i);
   }
   return word;
 }

@@ -111,6 +111,23 @@ INLINE v16i i16_byte_up(v16i x, int i) {
   const v16i y = {_mm256_add_epi32(from, lane), _mm256_add_epi32(from, lane)};
   return PAIR(v16i, _mm256_shuffle_epi8);
 }
+// A byte, or four bits, of the words at p on top of its word, with zeros beneath: by one instruction that reads it from where it
+// is on top already, or so near that a product of 16 bits brings it there. Up to V16_ASTRAY bytes before and behind the 64
+// are read too. (Of words in registers, these would be two instructions, most of them for the same two of the four ports.)
+#define V16_ASTRAY 3
+INLINE v16i i16_masked_at(const uint8_t *p, uint32_t mask) {
+  const __m256i bits = _mm256_set1_epi32((int)mask);
+  return (v16i){_mm256_and_si256(bits, _mm256_loadu_si256((const __m256i *)(const void *)p)),
+                _mm256_and_si256(bits, _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)))};
+}
+INLINE v16i i16_byte_at(const uint8_t *p, int i) { return i16_masked_at(p + i - 3, 0xFF000000); }
+INLINE v16i i16_nibble_at(const uint8_t *p, int i) {
+  if (i % 2) return i16_masked_at(p + i / 2 - 3, 0xF0000000);
+  const __m256i up = _mm256_set1_epi32(0x10000000);  // 2^12 for a word's upper half, 0 for the lower one
+  p += i / 2 - 2;
+  return (v16i){_mm256_mullo_epi16(up, _mm256_loadu_si256((const __m256i *)(const void *)p)),
+                _mm256_mullo_epi16(up, _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)))};
+}
 INLINE v16i i16_load(const int32_t *p) {
   return (v16i){_mm256_loadu_si256((const __m256i *)(const void *)p),
                 _mm256_loadu_si256((const __m256i *)(const void *)(p + 8))};

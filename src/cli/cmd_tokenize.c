@@ -112,6 +112,19 @@ static orion_status encode(const cli_args *a, const orion_tokenizer *t, orion_er
   return status;
 }
 
+// A model's vocabulary must not be lost, and beside a tokenizer.json a new one would not be found.
+static orion_status refuse_other_tokenizer(const char *dir, orion_error *err) {
+  static const char *const strange[] = {"config.json", "tokenizer.json", "tokenizer.model", "tokenizer.bin"};
+  orion_status status = ORION_OK;
+  for (size_t i = 0; status == ORION_OK && i < sizeof strange / sizeof *strange; i++) {
+    char *path;
+    ORION_TRY(cli_path(&path, err, "%s/%s", dir, strange[i]));
+    if (orion_file_exists(path)) status = CLI_USAGE(err, "%s: belongs to something else (give --to a new directory)", path);
+    orion_strfree(NULL, path);
+  }
+  return status;
+}
+
 // vocab.json and merges.txt of what -f or standard input says.
 static orion_status learn(const cli_args *a, orion_error *err) {
   static const char *const others[] = {"model", "tokenizer", "decode", "bos", "documents", "no-special", NULL};
@@ -121,6 +134,7 @@ static orion_status learn(const cli_args *a, orion_error *err) {
   if (!dir) return CLI_USAGE(err, "tokenize: --learn N wants --to DIR for the vocabulary");
   if (a->n_rest) return CLI_USAGE(err, "tokenize: --learn N wants -f FILE with the text to learn from");
   if (n < 257 || n > INT32_MAX) return CLI_USAGE(err, "tokenize: --learn %lld (want 257 to %d)", (long long)n, INT32_MAX);
+  ORION_TRY(refuse_other_tokenizer(dir, err));
   char *text;
   size_t size;
   int32_t vocab;

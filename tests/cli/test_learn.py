@@ -1,5 +1,6 @@
 """`orion tokenize --learn`: the vocabulary is the one that the plain definition gives, on real text and on odd text."""
 import json
+import os
 import random
 import re
 import sys
@@ -87,5 +88,7 @@ suite.fails("a text that is no UTF-8", lambda: ["tokenize", "--learn", 300, "-f"
                                                 suite.path("bad-out")], code=3, stderr="UTF-8")
 suite.fails("too small a vocabulary", lambda: ["tokenize", "--learn", 256, "-f", suite.write("a", "a"), "--to",
                                                suite.path("small")], code=2, stderr="257")
+suite.fails("a model's own vocabulary stays", lambda: ["tokenize", "--learn", 300, "-f", suite.write("b", "b"), "--to", os.path.dirname(
+    suite.write("model/config.json", "{}"))], code=2, stderr=r"config\.json: belongs")
 suite.fails("no place for the vocabulary", ["tokenize", "--learn", 300], code=2, stderr="--to", stdin=b"text")
 sys.exit(suite.run())

@@ -43,10 +43,16 @@ static bool is_number(const char *text) {
   return *text && !*end && errno == 0 && isfinite(v);
 }
 
+// Files and directories by what help calls the value. An empty name is most often a variable of the shell that is not set.
+static bool names_a_file(const char *value) {
+  return strstr(value, "FILE") || strstr(value, "DIR") || strstr(value, "PATH") || strstr(value, "MODEL") || strstr(value, "OUT");
+}
+
 static orion_status add_value(const cli_command *c, cli_args *out, const cli_option *o, const char *text,
                               orion_error *err) {
   if (o->kind == CLI_INT) ORION_TRY(check_int(o, text, err));
   if (o->kind == CLI_NUMBER && !is_number(text)) return CLI_USAGE(err, "--%s: \"%s\" is no finite number", o->name, text);
+  if (!*text && o->kind == CLI_TEXT && names_a_file(o->value)) return CLI_USAGE(err, "--%s: the name is empty", o->name);
   for (size_t i = 0; i < out->n_values && !o->many; i++) {
     if (out->values[i].option == o) return CLI_USAGE(err, "--%s: given twice", o->name);
   }
@@ -89,6 +95,8 @@ orion_status cli_parse(const cli_command *c, int argc, char **argv, cli_args *ou
       options = false;
     } else if (options && arg[0] == '-' && arg[1]) {
       ORION_TRY(parse_option(c, argc, argv, &i, out, err));
+    } else if (!*arg && !strstr(c->synopsis, "[TEXT]")) {
+      return CLI_USAGE(err, "%s: an operand is empty (usage: orion %s %s)", c->name, c->name, c->synopsis);
     } else if (out->n_rest == CLI_MAX_VALUES) {
       return CLI_USAGE(err, "%s: too many operands", c->name);
     } else {

@@ -8,7 +8,7 @@
 //   literal  a typed constant: numbers, strings, list, tuple, dictionary, or a tensor whose elements are `orion_data`
 //
 // Operations of a function live in one array; their order is a doubly linked list through it, so that ids stay valid
-// while passes insert, move and remove. Everything belongs to the program's arena and dies with it; what passes remove
+// while passes insert and remove. Everything belongs to the program's arena and dies with it; what passes remove
 // is only unlinked. Constant tensors refer to `orion_data` (data.h), which may be lazy and shared between programs.
 //
 // Not thread-safe while it changes; any number of threads may read.

@@ -37,6 +37,9 @@ for name, args, why in [
         ("run", ["X", "--tolerance", "0.1"], "record"),
         ("bench", ["dispatch", "--at", "5"], "bench infer"),
         ("bench", ["update", "-m", "X", "--length", "5"], "bench prefill"),
+        ("infer", ["-m", "", "-p", "x"], "--model: the name is empty"),
+        ("eval", ["-m", "X", "--tokens", "1,2", "--logits", ""], "--logits: the name is empty"),
+        ("inspect", [""], "an operand is empty"),
         ("devices", ["--threads", "4294967297"], "1024"),
         ("probe", ["--device", "sim:m4", "--threads", "4294967297"], "1024")]:
     real = suite.path("demo")

@@ -811,10 +811,10 @@ static void attention_one(const orion_kernels *level, const attention_case *c, o
   }
   size_t size = orion_kernel_type_size(type), stride = c->mask == 2 ? 0 : S;
   const float *m1 = c->mask ? floats(&mask) : NULL, *m2 = c->mask ? floats(&mask) + c->S1 : NULL;
-  orion_attention a = {.q = floats(&q), .q_stride = qs, .out = floats(&out), .out_stride = os, .rows = c->L, .key_size = c->E,
+  orion_attention a = {.q = floats(&q), .q_stride = qs, .out = floats(&out), .out_stride = os, .rows = c->L, .heads = 1, .key_size = c->E,
                        .value_size = c->Ev, .scale = 0.37f,
-                       .segment = {{k.data, v.data, type, ks, vs, c->S1, m1, stride},
-                                   {k.data + c->S1 * ks * size, v.data + c->S1 * vs * size, type, ks, vs, c->S2, m2, stride}}};
+                       .segment = {{k.data, v.data, type, ks, vs, c->S1, 0, 0, m1, stride},
+                                   {k.data + c->S1 * ks * size, v.data + c->S1 * vs * size, type, ks, vs, c->S2, 0, 0, m2, stride}}};
   level->attention(&a);
   double weight[512];
   for (size_t l = 0; l < c->L; l++) {
@@ -845,14 +845,48 @@ static void attention_one(const orion_kernels *level, const attention_case *c, o
   for (size_t i = 0; i < 8; i++) array_free(level, all[i]);
 }
 
+// Heads that lie side by side, done in one call, have the bits of each by itself.
+static void attention_heads(const orion_kernels *level, size_t heads, size_t rows, size_t keys, size_t size) {
+  const size_t row = heads * size, past = keys - 1;
+  array q = random_floats(rows * row, -2.0f, 2.0f), kf = random_floats(keys * row, -2.0f, 2.0f);
+  array vf = random_floats(keys * row, -2.0f, 2.0f), k = stored(ORION_KERNEL_F16, &kf), v = stored(ORION_KERNEL_F16, &vf);
+  array mask = random_floats(rows * keys, -3.0f, 0.0f);
+  array out = array_make(rows * row * 4), want = array_make(out.size);
+  orion_attention a = {.q = floats(&q), .q_stride = row, .q_head = size, .out = floats(&out), .out_stride = row, .out_head = size,
+                       .rows = rows, .heads = heads, .key_size = size, .value_size = size, .scale = 0.2f,
+                       .segment = {{k.data, v.data, ORION_KERNEL_F16, row, row, past, size, size, floats(&mask), keys},
+                                   {k.data + past * row * 2, v.data + past * row * 2, ORION_KERNEL_F16, row, row, 1, size, size,
+                                    floats(&mask) + past, keys}}};
+  level->attention(&a);
+  for (size_t h = 0; h < heads; h++) {
+    orion_attention one = a;
+    one.heads = 1;
+    one.q += h * size;
+    one.out = floats(&want) + h * size;
+    for (int i = 0; i < 2; i++) {
+      one.segment[i].k = (const uint8_t *)a.segment[i].k + h * size * 2;
+      one.segment[i].v = (const uint8_t *)a.segment[i].v + h * size * 2;
+    }
+    level->attention(&one);
+  }
+  CHECK(memcmp(out.data, want.data, out.size) == 0, "attention of %zu heads, %zu rows, %zu keys: other bits than alone", heads, rows,
+        keys);
+  array *all[] = {&q, &out, &want, &kf, &vf, &mask, &k, &v};
+  for (size_t i = 0; i < 8; i++) array_free(level, all[i]);
+}
+
 static void attentions(const orion_kernels *level) {
+  attention_heads(level, 12, 1, 150, 64);
+  attention_heads(level, 5, 3, 70, 20);
+  attention_heads(level, 2, 32, 33, 16);
   for (size_t i = 0; i < sizeof attention_cases / sizeof *attention_cases; i++) {
     attention_one(level, &attention_cases[i], ORION_KERNEL_F32);
     attention_one(level, &attention_cases[i], ORION_KERNEL_F16);
   }
   float q[4] = {1, 1, 1, 1}, kv[8] = {1, 2, 3, 4, 5, 6, 7, 8}, mask[2] = {-INFINITY, -INFINITY}, out[4];
-  orion_attention a = {.q = q, .q_stride = 4, .out = out, .out_stride = 4, .rows = 1, .key_size = 4, .value_size = 4, .scale = 1.0f,
-                       .segment = {{kv, kv, ORION_KERNEL_F32, 4, 4, 2, mask, 0}}};
+  orion_attention a = {.q = q, .q_stride = 4, .out = out, .out_stride = 4, .rows = 1, .heads = 1, .key_size = 4,
+                       .value_size = 4, .scale = 1.0f,
+                       .segment = {{kv, kv, ORION_KERNEL_F32, 4, 4, 2, 0, 0, mask, 0}}};
   level->attention(&a);
   CHECK(out[0] != out[0], "a row with every key masked is NaN");
   mask[1] = -1e30f;  // as good as masked, but the only one

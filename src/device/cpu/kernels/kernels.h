@@ -111,9 +111,13 @@ typedef struct orion_attention_segment {
   orion_kernel_type type;     // of both
   size_t k_stride, v_stride;  // between rows
   size_t count;               // valid keys: a masked tail is left out here
-  const float *mask;          // [L, count], added to the scaled scores; NULL for none
+  size_t k_head, v_head;      // between heads
+  const float *mask;          // [L, count], added to the scaled scores of all heads; NULL for none
   size_t mask_stride;         // between rows of the mask; 0 when all rows share one
 } orion_attention_segment;
+
+// Heads whose rows are few are better done together: their keys lie side by side, and are read as they lie.
+enum { ORION_ATTENTION_ROWS = 64 };  // rows * heads, where there are several heads
 
 typedef struct orion_attention {
   const float *q;             // [L, E]
@@ -121,6 +125,7 @@ typedef struct orion_attention {
   float *out;                 // [L, Ev]
   size_t out_stride;
   size_t rows, key_size, value_size;  // L, E, Ev
+  size_t heads, q_head, out_head;     // at least one; elements between them
   float scale;
   orion_attention_segment segment[2];  // the second is skipped when its count is 0
 } orion_attention;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "device/cpu/kernels/level.h"
-#include "device/cpu/kernels/transpose_avx.h"
+#include "device/cpu/kernels/across_avx.h"
 
 #define LEVEL_NAME "avx2"
 #define TILE_ROWS 6       // 12 registers of sums, 2 of weights, 1 of activation
@@ -183,6 +183,12 @@ INLINE float v16_sum(v16 x) {
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+INLINE void v16_sum_four(float *out, const v16 *x) {
+  __m256 eight[4];
+UNROLL(4)
+  for (int i = 0; i < 4; i++) eight[i] = _mm256_add_ps(x[i].a, x[i].b);
+  _mm_storeu_ps(out, sum_four(eight[0], eight[1], eight[2], eight[3]));
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   return (v16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)),

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "device/cpu/kernels/level.h"
-#include "device/cpu/kernels/transpose_avx.h"
+#include "device/cpu/kernels/across_avx.h"
 
 #define LEVEL_NAME "avx512"
 #define TILE_ROWS 12      // of 32 registers; two panels of 12 rows would leave none for weights
@@ -124,6 +124,12 @@ INLINE float v16_sum(v16 x) {
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+INLINE void v16_sum_four(float *out, const v16 *x) {
+  __m256 eight[4];
+UNROLL(4)
+  for (int i = 0; i < 4; i++) eight[i] = _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps(x[i], 1));
+  _mm_storeu_ps(out, sum_four(eight[0], eight[1], eight[2], eight[3]));
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));

@@ -139,10 +139,17 @@ INLINE v16 v16_across(v16 x, int half) {
   return (v16){vrev64q_f32(x.a), vrev64q_f32(x.b), vrev64q_f32(x.c), vrev64q_f32(x.d)};
 }
 INLINE float v16_first(v16 x) { return vgetq_lane_f32(x.a, 0); }
-INLINE float v16_sum(v16 x) {
+INLINE float32x2_t add_to_two(v16 x) {
   float32x4_t four = vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d));
-  float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vadd_f32(vget_low_f32(four), vget_high_f32(four));
+}
+INLINE float v16_sum(v16 x) {
+  float32x2_t two = add_to_two(x);
   return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+INLINE void v16_sum_four(float *out, const v16 *x) {
+  vst1q_f32(out, vpaddq_f32(vcombine_f32(add_to_two(x[0]), add_to_two(x[1])),
+                            vcombine_f32(add_to_two(x[2]), add_to_two(x[3]))));
 }
 INLINE float32x4_t f4_load_half(const orion_half *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 INLINE void f4_store_half(orion_half *p, float32x4_t x) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x))); }

@@ -3,13 +3,14 @@
 // Every level offers this same set of inline functions; the kernel bodies are written once over it. Meaning, where an
 // instruction set leaves room: v16_max(a, b) is a > b ? a : b lane by lane, so the second operand comes through when
 // either is NaN (min alike); v16_round takes halves to even; v16_sum adds lanes i and i+8, then i and i+4, i+2, i+1;
-// v16_across gives lane i what lane i ^ half holds, half 8, 4, 2 or 1. v16_fma rounds once wherever the target has a
-// fused instruction, twice elsewhere. Functions ending in _n touch only the first n lanes of memory (0 < n < 16) and
-// fill the others with zero. i16_byte_up brings byte i of each lane to the top of it, with zeros beneath. i16_dot4 adds
-// to each lane of `sum` the exact sum of four products: the lane's four bytes, made ready by w4_of, times those of x,
-// which are -127 or more. Where W4_ABOVE is not zero each byte counts for so much more than it is, which the caller has
-// to take off. p16_dot4 does the same for bytes 0 to 15 of the lanes, as they are, in sums of a kind of their own
-// (p16), which hold eight such additions; p16_sum gives them. transpose_16 turns a square of 16 x 16 over.
+// v16_sum_four does so with four; v16_across gives lane i what lane i ^ half holds, half 8, 4, 2 or 1. v16_fma rounds
+// once wherever the target has a fused instruction, twice elsewhere. Functions ending in _n touch only the first n
+// lanes of memory (0 < n < 16) and fill the others with zero. i16_byte_up brings byte i of each lane to the top of it,
+// with zeros beneath. i16_dot4 adds to each lane of `sum` the exact sum of four products: the lane's four bytes, made
+// ready by w4_of, times those of x, which are -127 or more. Where W4_ABOVE is not zero each byte counts for so much
+// more than it is, which the caller has to take off. p16_dot4 does the same for bytes 0 to 15 of the lanes, as they
+// are, in sums of a kind of their own (p16), which hold eight such additions; p16_sum gives them. transpose_16 turns a
+// square of 16 x 16 over.
 #ifndef ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 #define ORION_DEVICE_CPU_KERNELS_V16_PORTABLE_H
 
@@ -183,6 +184,9 @@ INLINE float v16_first(v16 x) { return x.a[0]; }
 INLINE float v16_sum(v16 x) {
   f4 r = (x.a + x.c) + (x.b + x.d);
   return (r[0] + r[2]) + (r[1] + r[3]);
+}
+INLINE void v16_sum_four(float *out, const v16 *x) {
+  for (int i = 0; i < 4; i++) out[i] = v16_sum(x[i]);
 }
 INLINE v16 v16_load_half(const orion_half *p) {
   float r[16];

@@ -1,6 +1,7 @@
-// A square of 16 x 16 floats turned over, eight by eight in registers: shared by the levels that have AVX.
-#ifndef ORION_DEVICE_CPU_KERNELS_TRANSPOSE_AVX_H
-#define ORION_DEVICE_CPU_KERNELS_TRANSPOSE_AVX_H
+// What crosses lanes in registers of 256 bits, shared by the levels that have AVX: squares of floats turned over, eight by
+// eight, and the lanes of four registers added up.
+#ifndef ORION_DEVICE_CPU_KERNELS_ACROSS_AVX_H
+#define ORION_DEVICE_CPU_KERNELS_ACROSS_AVX_H
 
 #include <immintrin.h>
 
@@ -50,6 +51,17 @@ INLINE void transpose_16(float *dst, size_t dst_stride, const float *src, size_t
     transpose_8(dst + c * dst_stride, dst_stride, src + c, src_stride);
     transpose_8(dst + c * dst_stride + 8, dst_stride, src + 8 * src_stride + c, src_stride);
   }
+}
+
+// Element i: the lanes of register i added up as v16_sum does, once eight are left.
+INLINE __m128 sum_four(__m256 a, __m256 b, __m256 c, __m256 d) {
+  // of two registers each: lanes j + (j + 4), the first's in the lower half
+  __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+  // then j + (j + 2): two lanes of a (above: b), two of c (above: d); then these two, in whichever order
+  __m256 two = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+  __m256 one = _mm256_add_ps(two, _mm256_permute_ps(two, 0xb1));
+  return _mm_blend_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1), 0xa);
 }
 
 #endif

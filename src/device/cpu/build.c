@@ -260,6 +260,26 @@ static bool is_constant(const orion_cpu_plan *p, const orion_cpu_step *s) {
   return true;
 }
 
+// Which buffers step `at` reads and writes.
+static void mark_buffers(orion_cpu_plan *p, const orion_cpu_step *s, uint32_t at) {
+  for (uint32_t i = 0; i < s->n_in; i++) {
+    touch(p, s->in[i].buffer, at);
+    if (!s->start || i != s->start) p->buffers[s->in[i].buffer].read = true;
+  }
+  for (uint32_t i = 0; i < s->n_tmp; i++) touch(p, s->tmp[i], at);
+  for (uint32_t i = 0; i < s->n_out; i++) {
+    orion_cpu_buffer *o = &p->buffers[s->out[i].buffer];
+    touch(p, s->out[i].buffer, at);
+    if (s->constant) {
+      if (!o->written) o->constant = true;
+      o->space = ORION_CPU_KEPT;
+    } else {
+      o->constant = false;
+    }
+    o->written = true;
+  }
+}
+
 orion_status orion_cpu_add_step(orion_cpu_build *b, const orion_cpu_step *desc, orion_error *err) {
   orion_cpu_plan *p = b->plan;
   if (!ORION_GROW(p->allocator, &p->steps, &p->cap_steps, p->n_steps + 1)) return ORION_OOM(err, "plan");
@@ -271,25 +291,32 @@ orion_status orion_cpu_add_step(orion_cpu_build *b, const orion_cpu_step *desc, 
   s.tmp = orion_arena_copy(&p->arena, desc->tmp, desc->n_tmp, sizeof *desc->tmp);
   if (!s.name || !s.in || !s.out || !s.tmp) return ORION_OOM(err, "plan");
   s.constant = is_constant(p, &s);
-  uint32_t at = (uint32_t)p->n_steps;
-  for (uint32_t i = 0; i < s.n_in; i++) {
-    touch(p, s.in[i].buffer, at);
-    if (!s.start || i != s.start) p->buffers[s.in[i].buffer].read = true;
-  }
-  for (uint32_t i = 0; i < s.n_tmp; i++) touch(p, s.tmp[i], at);
-  for (uint32_t i = 0; i < s.n_out; i++) {
-    orion_cpu_buffer *o = &p->buffers[s.out[i].buffer];
-    touch(p, s.out[i].buffer, at);
-    if (s.constant) {
-      if (!o->written) o->constant = true;
-      o->space = ORION_CPU_KEPT;
-    } else {
-      o->constant = false;
-    }
-    o->written = true;
-  }
+  mark_buffers(p, &s, (uint32_t)p->n_steps);
   if (s.scratch > p->scratch_stride) p->scratch_stride = s.scratch;
   p->steps[p->n_steps++] = s;
+  return ORION_OK;
+}
+
+static const orion_cpu_view *append(orion_arena *arena, const orion_cpu_view *views, size_t n, const orion_cpu_view *more,
+                                    size_t n_more) {
+  orion_cpu_view *all = orion_arena_alloc(arena, n + n_more, sizeof *all);
+  if (!all) return NULL;
+  memcpy(all, views, n * sizeof *all);
+  memcpy(all + n, more, n_more * sizeof *all);
+  return all;
+}
+
+orion_status orion_cpu_extend_step(orion_cpu_build *b, orion_cpu_step *s, const orion_cpu_view *ins, size_t n_in,
+                                   const orion_cpu_view *outs, size_t n_out, size_t scratch, orion_error *err) {
+  orion_cpu_plan *p = b->plan;
+  s->in = append(&p->arena, s->in, s->n_in, ins, n_in);
+  s->out = append(&p->arena, s->out, s->n_out, outs, n_out);
+  if (!s->in || !s->out) return ORION_OOM(err, "plan");
+  s->n_in += (uint32_t)n_in;
+  s->n_out += (uint32_t)n_out;
+  s->scratch = scratch;
+  if (s->scratch > p->scratch_stride) p->scratch_stride = s->scratch;
+  mark_buffers(p, s, (uint32_t)(s - p->steps));
   return ORION_OK;
 }
 

@@ -133,6 +133,9 @@ orion_status orion_cpu_temp(orion_cpu_build *b, size_t bytes, uint32_t *out, ori
 // ---- steps ----
 // Copies the description into the plan; whether the step is constant follows from its inputs.
 orion_status orion_cpu_add_step(orion_cpu_build *b, const orion_cpu_step *step, orion_error *err);
+// More inputs and outputs for a step, which may be the last one or have only constant steps after it, and is not constant.
+orion_status orion_cpu_extend_step(orion_cpu_build *b, orion_cpu_step *step, const orion_cpu_view *ins, size_t n_in,
+                                   const orion_cpu_view *outs, size_t n_out, size_t scratch, orion_error *err);
 orion_status orion_cpu_add_copy(orion_cpu_build *b, const orion_cpu_view *from, const orion_cpu_view *to,
                                 orion_error *err);
 bool orion_cpu_view_constant(const orion_cpu_build *b, const orion_cpu_view *v);

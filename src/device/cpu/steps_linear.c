@@ -21,16 +21,28 @@ enum {
   ROUNDED_ROWS = 4,
 };
 
+enum { PARTS = 4 };
+
+// One of the products of a step.
+typedef struct linear_part {
+  size_t n, panels;
+  uint32_t weights;
+  uint32_t bias;    // its place among the step's inputs; 0: none
+  uint32_t out;     // and that of the result among the outputs
+  bool direct;      // the kernel writes the result itself
+  size_t y_stride;
+  const orion_chain *chain;
+} linear_part;
+
+// Products of the same x, whose panels are counted on from part to part.
 typedef struct linear_step {
-  size_t rows, n, k, x_stride, panels, row_blocks;
+  size_t rows, k, x_stride, row_blocks;
+  size_t n, panels;  // of all parts
   size_t grain; // panels of a piece, at most
   bool shorter; // pieces get, towards the end
   size_t tall;  // rows of a piece
-  uint32_t weights;
   orion_kernel_type type;
   size_t block; // of quantised weights
-  bool bias;    // in[1]
-  bool direct;  // the kernel writes the result itself
   bool matrix;  // by linear_many
   bool fast;    // with that
   size_t scratch;  // bytes of a piece before its tile
@@ -38,8 +50,8 @@ typedef struct linear_step {
   size_t rounded_row;
   bool strips;  // x is packed into those
   uint32_t own_x;  // where it is then
-  size_t y_stride;
-  const orion_chain *chain;
+  uint32_t n_parts;
+  linear_part parts[PARTS];
 } linear_step;
 
 typedef struct linear_run {
@@ -48,21 +60,27 @@ typedef struct linear_run {
   size_t pieces;  // of a block of rows
 } linear_run;
 
-static void store_tile(const linear_run *r, const linear_step *d, size_t row, size_t rows, size_t c0, size_t c1,
+static void store_tile(const linear_run *r, const linear_part *part, size_t row, size_t rows, size_t c0, size_t c1,
                        const float *tile, size_t stride, float *scratch) {
   for (size_t i = 0; i < rows; i++) {
     for (size_t c = c0; c < c1; c += ORION_CPU_TILE) {
       size_t n = c1 - c < ORION_CPU_TILE ? c1 - c : ORION_CPU_TILE;
-      orion_chain_span(r->x, d->chain, row + i, c, n, tile + i * stride + (c - c0), scratch);
+      orion_chain_span(r->x, part->chain, row + i, c, n, tile + i * stride + (c - c0), scratch);
     }
   }
 }
 
-// Rows [t0, t0 + rows) of x by panels [p0, p1).
-static void product(const linear_run *r, const orion_panels *w, float *y, size_t y_stride, size_t t0, size_t rows,
+static orion_panels weights_of(const linear_run *r, const linear_part *part) {
+  const linear_step *d = r->s->data;
+  return orion_cpu_panels_at(r->x->base[part->weights], d->type, part->n, d->k, d->block);
+}
+
+// Rows [t0, t0 + rows) of x by panels [p0, p1) of a part.
+static void product(const linear_run *r, const linear_part *part, float *y, size_t y_stride, size_t t0, size_t rows,
                     size_t p0, size_t p1, int worker) {
   const linear_step *d = r->s->data;
-  const float *bias = d->bias ? orion_cpu_at(r->x, &r->s->in[1]) : NULL;
+  const orion_panels panels = weights_of(r, part), *w = &panels;
+  const float *bias = part->bias ? orion_cpu_at(r->x, &r->s->in[part->bias]) : NULL;
   void *scratch = orion_cpu_scratch(r->x, worker);
   if (d->rounded) {
     const uint8_t *x = (const uint8_t *)r->x->base[d->own_x] + t0 * d->rounded_row;
@@ -79,16 +97,11 @@ static void product(const linear_run *r, const orion_panels *w, float *y, size_t
   }
 }
 
-static orion_panels weights_of(const linear_run *r) {
-  const linear_step *d = r->s->data;
-  return orion_cpu_panels_at(r->x->base[d->weights], d->type, d->n, d->k, d->block);
-}
-
 static void round_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_run *r = ctx;
   const linear_step *d = r->s->data;
   const float *x = orion_cpu_at(r->x, &r->s->in[0]);
-  orion_panels w = weights_of(r);
+  orion_panels w = weights_of(r, &d->parts[0]);  // of which only what all parts share counts
   uint8_t *to = (uint8_t *)r->x->base[d->own_x] + begin * d->rounded_row;
   r->x->k->round_rows(to, x + begin * d->x_stride, d->x_stride, end - begin, &w);
 }
@@ -96,7 +109,7 @@ static void round_piece(void *ctx, size_t begin, size_t end, int worker) {
 static void pack_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_run *r = ctx;
   const linear_step *d = r->s->data;
-  orion_panels w = weights_of(r);
+  orion_panels w = weights_of(r, &d->parts[0]);
   size_t t1 = end * ORION_STRIPS_UNIT < d->rows ? end * ORION_STRIPS_UNIT : d->rows;
   r->x->k->pack_rows(r->x->base[d->own_x], orion_cpu_at(r->x, &r->s->in[0]), d->x_stride, d->rows, &w, begin * ORION_STRIPS_UNIT,
                      t1);
@@ -127,25 +140,33 @@ static size_t find_piece(const linear_run *r, size_t i, size_t *p0, size_t *p1) 
   return n;
 }
 
+static void part_piece(const linear_run *r, const linear_part *part, size_t t0, size_t rows, size_t p0, size_t p1, int worker) {
+  const linear_step *d = r->s->data;
+  if (part->direct) {
+    float *y = orion_cpu_at(r->x, &r->s->out[part->out]);
+    product(r, part, y + t0 * part->y_stride, part->y_stride, t0, rows, p0, p1, worker);
+    return;
+  }
+  float *tile = (float *)(void *)((uint8_t *)orion_cpu_scratch(r->x, worker) + d->scratch);
+  size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < part->n ? p1 * ORION_PANEL_ROWS : part->n;
+  size_t stride = d->grain * ORION_PANEL_ROWS;
+  product(r, part, tile - c0, stride, t0, rows, p0, p1, worker);
+  store_tile(r, part, t0, rows, c0, c1, tile, stride, tile + d->tall * stride);
+}
+
 static void linear_piece(void *ctx, size_t begin, size_t end, int worker) {
   const linear_run *r = ctx;
   const linear_step *d = r->s->data;
-  const orion_cpu_exec *x = r->x;
-  orion_panels w = weights_of(r);
-  float *tile = (float *)(void *)((uint8_t *)orion_cpu_scratch(x, worker) + d->scratch);
   for (size_t i = begin; i < end; i++) {
     size_t block = i / r->pieces, p0, p1;
     find_piece(r, i % r->pieces, &p0, &p1);
     size_t t0 = block * d->tall, rows = d->rows - t0 < d->tall ? d->rows - t0 : d->tall;
-    size_t c0 = p0 * ORION_PANEL_ROWS, c1 = p1 * ORION_PANEL_ROWS < d->n ? p1 * ORION_PANEL_ROWS : d->n;
-    if (d->direct) {
-      float *y = orion_cpu_at(x, &r->s->out[0]);
-      product(r, &w, y + t0 * d->y_stride, d->y_stride, t0, rows, p0, p1, worker);
-      continue;
+    for (const linear_part *part = d->parts; p1 > 0; part++) {
+      size_t end_of_part = p1 < part->panels ? p1 : part->panels;
+      if (p0 < end_of_part) part_piece(r, part, t0, rows, p0, end_of_part, worker);
+      p0 = p0 < part->panels ? 0 : p0 - part->panels;
+      p1 -= end_of_part;
     }
-    size_t stride = d->grain * ORION_PANEL_ROWS;
-    product(r, &w, tile - c0, stride, t0, rows, p0, p1, worker);
-    store_tile(r, d, t0, rows, c0, c1, tile, stride, tile + d->tall * stride);
   }
 }
 
@@ -202,18 +223,14 @@ static size_t grain_of(const linear_step *d) {
   return most < d->panels ? most : d->panels;
 }
 
-static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, orion_ref bias,
-                                     const orion_cpu_panels_ref *w, orion_cpu_view x, const orion_cpu_epilogue *e,
-                                     orion_error *err) {
-  linear_step *d = orion_cpu_data(b, sizeof *d);
-  if (!d) return ORION_OOM(err, "plan");
-  ORION_TRY(rows_of(b, &x, &d->x_stride, err));
-  d->rows = w->cols ? orion_cpu_elements(&x) / w->cols : 0;
-  d->n = w->rows;
+// How rows of x meet so many panels: all but its own memory and the parts.
+static orion_status plan_rows(const orion_cpu_build *b, const orion_cpu_view *x, const orion_cpu_panels_ref *w, linear_step *d,
+                              orion_error *err) {
+  d->rows = w->cols ? orion_cpu_elements(x) / w->cols : 0;
   d->k = w->cols;
-  d->weights = w->buffer;
-  d->type = w->type;
+  d->n = w->rows;
   d->panels = orion_panel_count(d->n);
+  d->type = w->type;
   d->block = w->block;
   d->matrix = !d->block && orion_many_pays(b->k, d->rows, d->n, d->k, b->fast);
   d->fast = b->fast;
@@ -227,34 +244,97 @@ static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, ori
   if (d->rows < d->tall) d->tall = d->rows;
   d->shorter = !d->matrix && (d->rows <= FEW_ROWS || (d->strips && d->row_blocks == 1));
   d->grain = grain_of(d);
-  size_t bytes = 0;
-  bool fits = true;
-  if (d->rounded) {
-    d->rounded_row = orion_rounded_row_bytes(d->k, d->block);
-    fits = orion_mul_ok(d->rows, d->rounded_row, &bytes);
-  } else if (d->strips) {
-    fits = orion_mul_ok(d->rows + ORION_STRIPS_UNIT, d->k * sizeof(float), &bytes);
-    bytes = orion_strips_size(d->rows, d->k) * sizeof(float);
+  size_t ignored;
+  if (d->rounded) d->rounded_row = orion_rounded_row_bytes(d->k, d->block);
+  bool fits = d->rounded ? orion_mul_ok(d->rows, d->rounded_row, &ignored)
+                         : !d->strips || orion_mul_ok(d->rows + ORION_STRIPS_UNIT, d->k * sizeof(float), &ignored);
+  return fits ? ORION_OK : ORION_FAIL(err, ORION_LIMIT, "too many rows");
+}
+
+static size_t own_x_bytes(const linear_step *d) {
+  return d->rounded ? d->rows * d->rounded_row : d->strips ? orion_strips_size(d->rows, d->k) * sizeof(float) : 0;
+}
+
+static size_t scratch_of(const linear_step *d) {
+  size_t tile = 0;
+  for (size_t i = 0; i < d->n_parts; i++) {
+    const linear_part *part = &d->parts[i];
+    if (part->direct) continue;
+    size_t bytes = d->tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(part->chain);
+    tile = bytes > tile ? bytes : tile;
   }
-  if (!fits) return ORION_FAIL(err, ORION_LIMIT, "too many rows");
-  if (bytes) ORION_TRY(orion_cpu_temp(b, bytes, &d->own_x, err));
-  d->chain = e->chain;
-  d->direct = is_direct(e->chain, d->n, &d->y_stride);
+  return d->scratch + tile;
+}
+
+static bool uses_buffer(const orion_cpu_view *views, size_t n, uint32_t buffer) {
+  for (size_t i = 0; i < n; i++) {
+    if (views[i].buffer == buffer) return true;
+  }
+  return false;
+}
+
+// The step added last, constant ones apart, if the product may become a part of it: it multiplies the same x in the same way,
+// and neither has to wait for the other. Queries, keys and values are such products: x is made ready once, and threads wait for
+// each other once.
+static orion_cpu_step *find_joinable(const orion_cpu_build *b, const linear_step *d, const orion_cpu_view *ins, size_t n_in,
+                                     const orion_cpu_view *out) {
+  orion_cpu_plan *p = b->plan;
+  size_t last = p->n_steps;
+  while (last > 0 && p->steps[last - 1].constant) last--;
+  orion_cpu_step *s = last > 0 ? &p->steps[last - 1] : NULL;
+  if (!b->fuse || !s || s->run != run_linear || d->matrix || d->rows == 0 || d->k == 0) return NULL;
+  const linear_step *to = s->data;
+  const orion_cpu_view *x = &s->in[0];
+  if (to->n_parts == PARTS || to->matrix || to->rows != d->rows || to->k != d->k || to->x_stride != d->x_stride ||
+      to->type != d->type || to->block != d->block) {
+    return NULL;
+  }
+  if (x->buffer != ins[0].buffer || x->offset != ins[0].offset || x->dtype != ins[0].dtype) return NULL;
+  for (size_t i = 0; i < n_in; i++) {
+    if (uses_buffer(s->out, s->n_out, ins[i].buffer)) return NULL;
+  }
+  return uses_buffer(s->in, s->n_in, out->buffer) || uses_buffer(s->out, s->n_out, out->buffer) ? NULL : s;
+}
+
+static orion_status join(orion_cpu_build *b, orion_cpu_step *s, const linear_step *d, const orion_cpu_view *ins, size_t n_in,
+                         const orion_cpu_view *out, orion_error *err) {
+  linear_step *to = (linear_step *)s->data;
+  linear_part *part = &to->parts[to->n_parts++];
+  *part = d->parts[0];
+  if (part->bias) part->bias = s->n_in;  // the first of what is new
+  part->out = s->n_out;
+  to->n += d->n;
+  to->panels += d->panels;
+  to->grain = grain_of(to);
+  return orion_cpu_extend_step(b, s, ins + 1, n_in - 1, out, 1, scratch_of(to), err);
+}
+
+static orion_status emit_panels_step(orion_cpu_build *b, const orion_op *op, orion_ref bias,
+                                     const orion_cpu_panels_ref *w, orion_cpu_view x, const orion_cpu_epilogue *e,
+                                     orion_error *err) {
+  linear_step *d = orion_cpu_data(b, sizeof *d);
+  if (!d) return ORION_OOM(err, "plan");
+  ORION_TRY(rows_of(b, &x, &d->x_stride, err));
+  ORION_TRY(plan_rows(b, &x, w, d, err));
+  linear_part *part = &d->parts[d->n_parts++];
+  *part = (linear_part){.n = d->n, .panels = d->panels, .weights = w->buffer, .chain = e->chain};
+  part->direct = is_direct(e->chain, d->n, &part->y_stride);
   orion_cpu_view ins[ORION_CHAIN_OPERANDS + 2] = {x};
   uint32_t n_in = 1;
   if (bias != ORION_NONE) {
     ORION_TRY(orion_cpu_ref_view(b, bias, &ins[1], err));
     if (orion_cpu_elements(&ins[1]) != d->n) return ORION_FAIL(err, ORION_FORMAT, "bias does not fit the weight");
     ORION_TRY(orion_cpu_to_f32(b, &ins[1], err));
-    d->bias = true;
-    n_in = 2;
+    part->bias = n_in++;
   }
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
+  orion_cpu_step *before = find_joinable(b, d, ins, n_in, &e->out);
+  if (before) return join(b, before, d, ins, n_in, &e->out, err);
+  size_t bytes = own_x_bytes(d);
+  if (bytes) ORION_TRY(orion_cpu_temp(b, bytes, &d->own_x, err));
   orion_cpu_step step = {
       .run = run_linear, .kind = ORION_CPU_LINEAR, .n_in = n_in, .in = ins, .n_out = 1, .out = &e->out, .data = d,
-      .n_tmp = bytes > 0, .tmp = &d->own_x};
-  step.scratch = d->scratch;
-  if (!d->direct) step.scratch += d->tall * d->grain * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
+      .n_tmp = bytes > 0, .tmp = &d->own_x, .scratch = scratch_of(d)};
   return orion_cpu_add_step(b, &step, err);
 }
 

@@ -1,4 +1,5 @@
-// Files as the rest of Orion wants them: mapped for reading, written whole or not at all.
+// Files as the rest of Orion wants them: mapped for reading, written whole or not at all. Errors name the path: NOT_FOUND where
+// it, or a directory on the way, does not exist or is of the wrong kind; LIMIT where it is too large; else IO.
 #ifndef ORION_BASE_FILE_H
 #define ORION_BASE_FILE_H
 

@@ -95,8 +95,9 @@ static orion_status report(const cli_args *a, orion_program *p, const orion_targ
     return ORION_FAIL(err, ORION_FORMAT, "%s:%u:%u: %s", a->rest[0], list->items[blobs].loc.line,
                       list->items[blobs].loc.column, list->items[blobs].message);
   }
+  const char *where = t->ane ? t->name : cli_text(a, "device", t->name);
   return ORION_FAIL(err, ORION_REFUSED, "%s: %zu finding%s would stop it on %s (listed on standard output)", a->rest[0],
-                    fatal, fatal == 1 ? "" : "s", t->name);
+                    fatal, fatal == 1 ? "" : "s", where);
 }
 
 static orion_status run(const cli_args *a, orion_error *err) {

@@ -305,6 +305,8 @@ WIDE = RELU.replace("[1, 4, 1, 32]", "[1, 4, 20000, 32]")
 suite.json("check: findings with rule, place and way out", lambda: ["check", suite.write("wide.mil", WIDE), "--target", "m1", "--json"],
            code=4, check=lambda v: expect({f["rule"] for f in v["findings"]} == {"L04-axis"} and all(
                set(f) >= {"rule", "severity", "line", "column", "op", "value", "message", "way_out"} for f in v["findings"]), f"{v}"))
+suite.fails("check: the device that was asked is named",
+            lambda: ["check", suite.write("relu.mil", RELU), "--device", "null"], code=4, stderr="would stop it on null")
 suite.ok("check: the same program fits a later chip", lambda: ["check", suite.write("wide.mil", WIDE), "--target", "m4"])
 
 # ---- fmt ----

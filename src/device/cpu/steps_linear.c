@@ -10,6 +10,9 @@
 // Levels with matrix instructions do many rows by those, in larger pieces since each packs anew what it reads: at least one
 // for each thread.
 //
+// Products of the same x (queries, keys and values) are parts of one step: x is made ready once, and threads wait for each
+// other once.
+//
 // With precision=fast, what meets quantised weights is first rounded to integers (kernels.h), once for all pieces as well.
 #include "device/cpu/build.h"
 

@@ -1,5 +1,6 @@
 // The product kernels alone, at the shapes of a model's matrices: a few rows of activations are bound by reading the
-// weights, many by multiplying (by matrix instructions where the level has them), and each is put beside that ceiling.
+// weights, many by multiplying (by matrix instructions where the level has them), and each is put beside that ceiling. Rows are
+// packed into strips where programs do so, as part of what is measured.
 // Weights for few rows are copied until they fill memory well beyond the caches, as a model's layers do.
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,10 @@ typedef struct product {
   size_t rows, panels;
   size_t data_size, x_size, y_size;
   bool many, fast;  // by linear_many, and how
-  uint8_t *scratch; // then, of each thread
-  size_t scratch_size;
+  bool by_strips;   // else by linear_strips
+  float *strips;
+  uint8_t *scratch; // of each thread
+  size_t strips_size, scratch_each, scratch_size;
 } product;
 
 static const char *type_name(orion_kernel_type type) { return type == ORION_KERNEL_F16 ? "fp16" : "fp32"; }
@@ -30,17 +33,31 @@ static float fraction(size_t i) { return (float)((i * 2654435761u >> 8) % 2001) 
 
 static void run_linear(void *ctx, size_t begin, size_t end, int worker) {
   product *p = ctx;
+  void *scratch = p->scratch + (size_t)worker * p->scratch_each;
   if (p->many) {
-    void *scratch = p->scratch + (size_t)worker * ORION_MATMUL_MANY_SCRATCH;
     p->k->linear_many(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end, p->fast, scratch);
+  } else if (p->by_strips) {
+    p->k->linear_strips(p->y, p->w.rows, p->strips, p->rows, 0, p->rows, &p->w, NULL, begin, end, scratch);
   } else {
     p->k->linear(p->y, p->w.rows, p->x, p->w.cols, p->rows, &p->w, NULL, begin, end);
   }
 }
 
+static void pack_rows(void *ctx, size_t begin, size_t end, int worker) {
+  product *p = ctx;
+  const size_t unit = ORION_STRIPS_UNIT, t1 = end * unit < p->rows ? end * unit : p->rows;
+  p->k->pack_rows(p->strips, p->x, p->w.cols, p->rows, &p->w, begin * unit, t1);
+}
+
+static void run_product(orion_pool *pool, product *p, size_t grain) {
+  if (p->by_strips) orion_parallel_for(pool, (p->rows + ORION_STRIPS_UNIT - 1) / ORION_STRIPS_UNIT, 2, pack_rows, p);
+  orion_parallel_for(pool, p->panels, grain, run_linear, p);
+}
+
 static void destroy(product *p) {
   orion_free_aligned(NULL, (void *)(uintptr_t)p->w.data, p->data_size, ORION_ALIGN_CACHE);
   orion_free_aligned(NULL, p->scratch, p->scratch_size, ORION_ALIGN_CACHE);
+  orion_free(NULL, p->strips, p->strips_size, sizeof *p->strips);
   orion_free(NULL, p->x, p->x_size, sizeof *p->x);
   orion_free(NULL, p->y, p->y_size, sizeof *p->y);
 }
@@ -53,7 +70,10 @@ static orion_status create(const orion_kernels *k, orion_kernel_type type, shape
   p->data_size = one * copies;
   p->many = orion_many_pays(k, rows, N, K, fast);
   p->fast = fast;
-  p->scratch_size = p->many ? threads * ORION_MATMUL_MANY_SCRATCH : 0;
+  p->by_strips = !p->many && orion_strips_pay(type, rows, K);
+  p->strips_size = p->by_strips ? orion_strips_size(rows, K) : 0;
+  p->scratch_each = p->many ? ORION_MATMUL_MANY_SCRATCH : p->by_strips ? ORION_STRIPS_SCRATCH : 0;
+  p->scratch_size = threads * p->scratch_each;
   p->x_size = rows * K;
   p->y_size = rows * p->panels * ORION_PANEL_ROWS;
   unsigned char *data = orion_alloc_aligned(NULL, p->data_size, ORION_ALIGN_CACHE);
@@ -61,8 +81,9 @@ static orion_status create(const orion_kernels *k, orion_kernel_type type, shape
   p->w = (orion_panels){.data = data, .type = type, .rows = p->panels * ORION_PANEL_ROWS, .cols = K};
   p->x = orion_alloc(NULL, p->x_size, sizeof *p->x);
   p->y = orion_alloc_zero(NULL, p->y_size, sizeof *p->y);
-  if (p->many) p->scratch = orion_alloc_aligned(NULL, p->scratch_size, ORION_ALIGN_CACHE);
-  bool ok = data && row && p->x && p->y && (p->scratch || !p->many);
+  if (p->scratch_size) p->scratch = orion_alloc_aligned(NULL, p->scratch_size, ORION_ALIGN_CACHE);
+  if (p->by_strips) p->strips = orion_alloc(NULL, p->strips_size, sizeof *p->strips);
+  bool ok = data && row && p->x && p->y && (p->scratch || !p->scratch_size) && (p->strips || !p->by_strips);
   for (size_t i = 0; ok && i < p->x_size; i++) p->x[i] = fraction(i);
   for (size_t n = 0; ok && n < N; n++) {
     for (size_t i = 0; i < K; i++) row[i] = fraction(n * K + i);
@@ -84,15 +105,15 @@ static orion_status measure_product(const orion_bench_options *o, orion_ceiling 
   ORION_TRY(create(orion_ceiling_kernels(c), type, s, rows, fill, fast, threads, &p, err));
   bool many = rows >= MANY;
   const orion_multiplier by = p.many ? orion_bench_multiplier(o, c, false) : ORION_MULTIPLY_ADD;
-  size_t pieces = threads * 4, grain = (p.panels + pieces - 1) / pieces, n = 0;
+  size_t pieces = threads * 4, grain = orion_even_part(p.panels, (p.panels + pieces - 1) / pieces, ORION_STRIPS_PANELS), n = 0;
   double work = many ? 2.0 * (double)p.w.rows * (double)p.w.cols * (double)rows : (double)p.data_size;
   double ceiling = 0, start = orion_now();
-  orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
+  run_product(orion_ceiling_pool(c), &p, grain);
   for (int i = 0; i < o->repeat && (i < 3 || orion_now() - start < MOST_SECONDS); i++) {
     double peak = many ? orion_ceiling_multiply(c, by) : orion_ceiling_read(c, p.data_size);
     ceiling = peak > ceiling ? peak : ceiling;
     double begin = orion_now();
-    orion_parallel_for(orion_ceiling_pool(c), p.panels, grain, run_linear, &p);
+    run_product(orion_ceiling_pool(c), &p, grain);
     samples[n++] = work / (orion_now() - begin) * 1e-9;
   }
   destroy(&p);

@@ -1,10 +1,13 @@
 // Convolution with constant weights, as a product: each output position's inputs are gathered into a row of floats
 // [S, C * taps], multiplied by panels of the weight [O, C * taps], and the tiles turned back to channels first through
-// a chain. For the 1x1 convolutions that ANE programs are made of, the gathering is a transpose.
+// a chain. For the 1x1 convolutions that ANE programs are made of, the gathering is a transpose. Rows become strips as they are
+// gathered (kernels.h), unless there are few.
 #include "device/cpu/build.h"
 #include "device/cpu/pool_shape.h"
 
-enum { ROWS = 64, PANELS = 8, GATHER = 32 };
+enum { ROWS = 64, PANELS = 9, GATHER = 32 };
+_Static_assert(ROWS % ORION_STRIPS_UNIT == 0 && PANELS % ORION_STRIPS_PANELS == 0, "pieces are whole ones");
+
 
 typedef struct conv_step {
   orion_pool_shape g;
@@ -15,6 +18,7 @@ typedef struct conv_step {
   bool bias;
   bool pointwise;     // one tap, stride 1, no padding: positions of x in order
   uint32_t gathered;  // [S, K] floats
+  bool strips;        // as those
   const orion_chain *chain;
 } conv_step;
 
@@ -44,15 +48,14 @@ static void gather_row(const conv_run *r, const conv_step *d, size_t position, f
   }
 }
 
-static void gather_piece(void *ctx, size_t begin, size_t end, int worker) {
-  const conv_run *r = ctx;
+static orion_panels weights_of(const conv_run *r) {
   const conv_step *d = r->s->data;
+  return orion_cpu_panels_at(r->x->base[d->weights[r->group]], d->type, d->out_channels, d->k, d->block);
+}
+
+// Positions [begin, end) of a pointwise convolution. `tile` is [GATHER, ROWS].
+static void turn_rows(const conv_run *r, const conv_step *d, size_t begin, size_t end, float *rows, float *tile) {
   const orion_cpu_view *v = &r->s->in[0];
-  float *rows = (float *)r->x->base[d->gathered], *tile = orion_cpu_scratch(r->x, worker);
-  if (!d->pointwise) {
-    for (size_t s = begin; s < end; s++) gather_row(r, d, s, rows + s * d->k);
-    return;
-  }
   int64_t base = v->offset + (int64_t)r->sample * v->strides[0] + (int64_t)(r->group * d->in_channels) * v->strides[1];
   int64_t step = v->strides[v->rank - 1];
   if (d->positions == 1) {
@@ -65,8 +68,19 @@ static void gather_piece(void *ctx, size_t begin, size_t end, int worker) {
       orion_cpu_load(r->x->k, tile + i * ROWS, v->dtype, r->x->base[v->buffer],
                      base + (int64_t)(c + i) * v->strides[1] + (int64_t)begin * step, step, end - begin);
     }
-    r->x->k->transpose_f32(rows + begin * d->k + c, d->k, tile, ROWS, n, end - begin);
+    r->x->k->transpose_f32(rows + c, d->k, tile, ROWS, n, end - begin);
   }
+}
+
+static void gather_piece(void *ctx, size_t begin, size_t end, int worker) {
+  const conv_run *r = ctx;
+  const conv_step *d = r->s->data;
+  float *all = (float *)r->x->base[d->gathered], *tile = orion_cpu_scratch(r->x, worker);
+  float *rows = d->strips ? tile + GATHER * ROWS : all + begin * d->k;
+  if (d->pointwise) turn_rows(r, d, begin, end, rows, tile);
+  else for (size_t s = begin; s < end; s++) gather_row(r, d, s, rows + (s - begin) * d->k);
+  orion_panels w = weights_of(r);
+  if (d->strips) r->x->k->pack_rows(all, rows - begin * d->k, d->k, d->positions, &w, begin, end);
 }
 
 static void product_piece(void *ctx, size_t begin, size_t end, int worker) {
@@ -74,16 +88,18 @@ static void product_piece(void *ctx, size_t begin, size_t end, int worker) {
   const conv_step *d = r->s->data;
   const orion_cpu_exec *x = r->x;
   size_t groups = (d->panels + PANELS - 1) / PANELS;
-  const float *rows = x->base[d->gathered];
+  const float *from = x->base[d->gathered];
   const float *bias = d->bias ? (const float *)orion_cpu_at(x, &r->s->in[1]) + r->group * d->out_channels : NULL;
-  orion_panels w = orion_cpu_panels_at(x->base[d->weights[r->group]], d->type, d->out_channels, d->k, d->block);
+  orion_panels w = weights_of(r);
   enum { STRIDE = PANELS * ORION_PANEL_ROWS };
-  float *tile = orion_cpu_scratch(x, worker), *turned = tile + ROWS * STRIDE, *scratch = turned + ROWS * STRIDE;
+  float *strips = orion_cpu_scratch(x, worker), *tile = strips + ORION_STRIPS_SCRATCH / sizeof *strips;
+  float *turned = tile + ROWS * STRIDE, *scratch = turned + ROWS * STRIDE;
   for (size_t i = begin; i < end; i++) {
     size_t s0 = i / groups * ROWS, p0 = i % groups * PANELS, n = d->positions - s0 < ROWS ? d->positions - s0 : ROWS;
     size_t p1 = p0 + PANELS < d->panels ? p0 + PANELS : d->panels, c0 = p0 * ORION_PANEL_ROWS;
     size_t channels = (p1 * ORION_PANEL_ROWS < d->out_channels ? p1 * ORION_PANEL_ROWS : d->out_channels) - c0;
-    x->k->linear(tile - c0, STRIDE, rows + s0 * d->k, d->k, n, &w, bias, p0, p1);
+    if (d->strips) x->k->linear_strips(tile - c0, STRIDE, from, d->positions, s0, s0 + n, &w, bias, p0, p1, strips);
+    else x->k->linear(tile - c0, STRIDE, from + s0 * d->k, d->k, n, &w, bias, p0, p1);
     x->k->transpose_f32(turned, ROWS, tile, STRIDE, n, channels);
     size_t first = (r->sample * d->groups + r->group) * d->out_channels + c0;
     for (size_t c = 0; c < channels; c++) {
@@ -162,7 +178,9 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
     n_in = 2;
   }
   for (size_t i = 0; i < e->n_ins; i++) ins[n_in++] = e->ins[i];
-  ORION_TRY(orion_cpu_temp(b, d->positions * d->k * sizeof(float), &d->gathered, err));
+  d->strips = orion_strips_pay(d->type, d->positions, d->k);
+  size_t elements = d->strips ? orion_strips_size(d->positions, d->k) : d->positions * d->k;
+  ORION_TRY(orion_cpu_temp(b, elements * sizeof(float), &d->gathered, err));
   orion_cpu_step step = {.run = run_conv,
                          .kind = ORION_CPU_CONV,
                          .n_in = n_in,
@@ -172,7 +190,9 @@ orion_status orion_cpu_emit_conv_product(orion_cpu_build *b, const orion_op *op,
                          .n_tmp = 1,
                          .tmp = &d->gathered,
                          .data = d};
-  step.scratch = 2 * ROWS * PANELS * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
+  const size_t gathering = (GATHER * ROWS + (d->strips ? ROWS * d->k : 0)) * sizeof(float);
+  step.scratch = ORION_STRIPS_SCRATCH + 2 * ROWS * PANELS * ORION_PANEL_ROWS * sizeof(float) + orion_chain_scratch(e->chain);
+  if (step.scratch < gathering) step.scratch = gathering;
   return orion_cpu_add_step(b, &step, err);
 }
 

@@ -20,7 +20,7 @@ enum {
   FEW_ROWS = 8, LEAST_PANELS = 4, MOST_PANELS = 64,
   ROWS = 128, MANY_PANELS = 8,
   MATRIX_ROWS = 512, MATRIX_PANELS = 24, MATRIX_UNIT = 32,
-  STRIPS_LEAST = 4, WIDENED_LEAST = 48, STRIPS_PANELS = 12, STRIPS_MOST = 63, STRIPS_GRAIN = 2,
+  STRIPS_PANELS = 12, STRIPS_MOST = 63, STRIPS_GRAIN = 2,
   ROUNDED_ROWS = 4,
 };
 
@@ -238,7 +238,7 @@ static orion_status plan_rows(const orion_cpu_build *b, const orion_cpu_view *x,
   d->matrix = !d->block && orion_many_pays(b->k, d->rows, d->n, d->k, b->fast);
   d->fast = b->fast;
   d->rounded = b->fast && d->block > 0;
-  d->strips = !d->matrix && !d->rounded && d->rows >= (d->block ? WIDENED_LEAST : STRIPS_LEAST) && d->k;
+  d->strips = !d->matrix && !d->rounded && orion_strips_pay(d->type, d->rows, d->k);
   d->scratch = d->matrix ? ORION_MATMUL_MANY_SCRATCH : d->rounded ? ORION_ROUNDED_SCRATCH : d->strips ? ORION_STRIPS_SCRATCH : 0;
   d->tall = d->matrix   ? orion_even_part(d->rows, MATRIX_ROWS, MATRIX_UNIT)
             : d->strips ? orion_even_part(d->rows, ORION_STRIPS_ROWS, ORION_STRIPS_UNIT)

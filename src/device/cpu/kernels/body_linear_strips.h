@@ -13,7 +13,11 @@
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_LINEAR_STRIPS_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_LINEAR_STRIPS_H
 
-enum { TRIO = 3, TRIO_COLS = TRIO * 16, VECS_OF_16 = 16 / VEC_LANES };
+enum {
+  TRIO = 3, TRIO_COLS = TRIO * 16, VECS_OF_16 = 16 / VEC_LANES,
+  STRETCH_ROWS = 192,  // by BLOCK_K, 192 KB of activations; fewer rows may be as much deeper
+  WIDEN_ROWS = 64,     // from here on floats and halves are widened too
+};
 _Static_assert(TRIO_COLS % PANEL_COLS == 0 && ORION_STRIPS_UNIT % STRIP_ROWS == 0, "three panels are whole ones here");
 _Static_assert(sizeof(float) * (2 * TRIO_COLS * BLOCK_K + TRIO_COLS) <= ORION_STRIPS_SCRATCH, "scratch");
 
@@ -189,7 +193,7 @@ static void strips_by_trio(const strips_work *s, const trio_block *b, const trio
 static void linear_strips(float *y, size_t y_stride, const float *strips, size_t rows, size_t t0, size_t t1,
                           const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch) {
   if (t0 >= t1 || p0 >= p1 || !w->cols) return;
-  const size_t most = strips_depth(w), stretch = BLOCK_ROWS * BLOCK_K / (t1 - t0) / most * most;
+  const size_t most = strips_depth(w), stretch = STRETCH_ROWS * BLOCK_K / (t1 - t0) / most * most;
   const strips_work s = {w, p0, p1, most, stretch ? stretch : most, strips, bias, whole_strips(rows), t0, t1 - t0, y, y_stride};
   for (trio_block b = block_at(&s, p0, 0), next; b.depth; b = next) {
     next = block_after(&s, &b);

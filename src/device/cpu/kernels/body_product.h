@@ -3,23 +3,19 @@
 // blocks of K, so its bits do not depend on tile, block, rows at once or threads. Include after body_convert.h and
 // body_lanes.h.
 //
-// As many rows as a tile has (decode): weights are streamed once. Up to three rows take several panels side by side,
+// As few rows as a tile has (decode): weights are streamed once. Up to three rows take several panels side by side,
 // because one panel's chains are too few to hide the latency of the multiply-add. These are not neighbours: each is the
 // next of its own part of the panels, so that memory is read in several places, each in one long run, which is what
 // prefetchers are best at. (Asking early by instructions is slower here: on Zen 3 those requests wait in the first cache's
 // 24 places for misses, which at 100 ns each come to 16 GB/s.)
 //
-// More rows (speculation, several users, prefill): tiles of nearly equal height meet one block of a panel after another,
-// which stays in the first cache. While they compute they ask for the block that comes next, a little with every k, so
-// that memory works evenly; left to itself, it would be idle but for the first tile of a block.
+// More rows go by strips (body_linear_strips.h); here each TILE_ROWS of them read the weights anew.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_PRODUCT_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_PRODUCT_H
 
 enum {
   TILE_MOST = 16,       // rows * panels of any tile
   BLOCK_K = 256,        // 16 KB of a panel
-  BLOCK_ROWS = 192,     // by BLOCK_K, 192 KB of activations; fewer rows may be as much deeper
-  WIDEN_ROWS = 64,      // from here on a block of halves is made floats first
   STREAM_AHEAD = 32,    // k: a panel by itself is a single stream, which the processor follows too closely
 };
 
@@ -156,9 +152,7 @@ static void product_few(size_t rows, size_t cols, orion_kernel_type type, const 
   }
 }
 
-// ---- blocks ----
-
-// One block of one panel of floats against all rows.
+// One panel of floats against all rows.
 static void product_block(size_t rows, const tile_in *in, size_t count, const tile_out *out) {
   tile_in at = *in;
   tile_out to = *out;
@@ -170,63 +164,13 @@ static void product_block(size_t rows, const tile_in *in, size_t count, const ti
   }
 }
 
-// What falls to rows [r, r + n) of asking for `bytes` from `next` on, in `times` steps.
-INLINE tile_ahead ahead_of(const void *next, size_t bytes, size_t r, size_t n, size_t rows, size_t times) {
-  return (tile_ahead){(const char *)next + bytes * r / rows, bytes * n / rows / times};
-}
-
-// The same of either type, asking for the `bytes` that will be read next.
-static void product_block_ahead(size_t rows, orion_kernel_type type, const tile_in *in, size_t count,
-                                const tile_out *out, const void *next, size_t bytes) {
-  tile_in at = *in;
-  tile_out to = *out;
-  for (size_t r = 0, n; r < rows; r += n) {
-    n = even_part(rows - r, TILE_ROWS);
-    tile_ahead ahead = ahead_of(next, bytes, r, n, rows, count);
-    (type == ORION_KERNEL_F16 ? tile_ahead_f16 : tile_ahead_f32)(n, &ahead, &at, count, &to);
-    at.a += n * in->row;
-    to.y += n * out->stride;
-  }
-}
-
-// Activations of `rows` rows stay in the second cache for a stretch of K, in which the panels come one after another.
-static void product_blocks(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
-                           const float *bias, size_t p0, size_t p1) {
-  _Alignas(64) float wide[BLOCK_K * 16];
-  const size_t K = w->cols, stretch = BLOCK_ROWS * BLOCK_K / rows / BLOCK_K * BLOCK_K;
-  for (size_t k0 = 0; k0 < K; k0 += stretch) {
-    size_t k1 = K - k0 < stretch ? K : k0 + stretch;
-    for (size_t p = p0; p < p1; p++) {
-      for (size_t k = k0; k < k1; k += BLOCK_K) {
-        size_t depth = k1 - k < BLOCK_K ? k1 - k : BLOCK_K, n = p * 16, left = w->rows - n;
-        const void *b = element_at(w->type, w->data, (p * K + k) * 16), *next = b;
-        if (k + depth < k1) next = element_at(w->type, b, depth * 16);
-        else if (p + 1 < p1) next = element_at(w->type, w->data, ((p + 1) * K + k0) * 16);
-        bool widen = w->type == ORION_KERNEL_F16 && rows >= WIDEN_ROWS;
-        if (widen) half_to_float(wide, b, depth * 16);
-        tile_in in = {x + k, x_stride, 1, widen ? wide : b, 0, 16};
-        tile_out out = {y + n, y_stride, left < 16 ? left : 16, bias && k + depth == K ? bias + n : NULL, k > 0};
-        product_block_ahead(rows, widen ? ORION_KERNEL_F32 : w->type, &in, depth, &out, next,
-                            depth * 16 * orion_kernel_type_size(w->type));
-      }
-    }
-  }
-}
-
 static void linear_plain(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                          const float *bias, size_t p0, size_t p1) {
   const size_t K = w->cols, n0 = p0 * 16, n1 = p1 * 16 < w->rows ? p1 * 16 : w->rows;
-  if (p0 >= p1 || !rows) return;
-  if (rows <= TILE_ROWS || !K) {
-    tile_in in = {x, x_stride, 1, element_at(w->type, w->data, n0 * K), K * 16, 16};
-    tile_out out = {y + n0, y_stride, 16, bias ? bias + n0 : NULL, false};
-    product_few(rows, n1 - n0, w->type, &in, K, &out);
-    return;
-  }
-  for (size_t r = 0, n; r < rows; r += n) {
-    n = even_part(rows - r, BLOCK_ROWS);
-    product_blocks(y + r * y_stride, y_stride, x + r * x_stride, x_stride, n, w, bias, p0, p1);
-  }
+  if (p0 >= p1) return;
+  tile_in in = {x, x_stride, 1, element_at(w->type, w->data, n0 * K), K * 16, 16};
+  tile_out out = {y + n0, y_stride, 16, bias ? bias + n0 : NULL, false};
+  product_few(rows, n1 - n0, w->type, &in, K, &out);
 }
 
 #endif

@@ -8,8 +8,8 @@
 // instruction, and the sign is in its place. Floats, and sums of a group, are 2^24 or 2^28 times what they mean until
 // the scale takes that off again; they round as they would without, unless they leave the range of fp32.
 //
-// A few rows stream the integers. Of more, a block of a panel is made floats in the first cache, and goes through tiles as
-// those of body_product.h. Registers hold the sums of a group; totals wait in memory.
+// Integers are streamed, for a few rows at a time; more go by strips (body_linear_strips.h). Registers hold the sums of a group;
+// totals wait in memory.
 #ifndef ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 #define ORION_DEVICE_CPU_KERNELS_BODY_QUANTISED_H
 
@@ -18,10 +18,8 @@
 #define V16_ASTRAY 0
 #endif
 
-// Elements that a step over 64 bytes of a panel holds. F32: of a panel that was made floats.
-INLINE size_t in_word(orion_kernel_type type) {
-  return type == ORION_KERNEL_F32 ? 1 : type == ORION_KERNEL_I8 ? 4 : 8;
-}
+// Elements that a step over 64 bytes of a panel holds.
+INLINE size_t in_word(orion_kernel_type type) { return type == ORION_KERNEL_I8 ? 4 : 8; }
 
 INLINE v16 top_nibble(v16i words) { return i16_to_float(i16_and(words, i16_set((int32_t)0xF0000000))); }
 INLINE v16 element(orion_kernel_type type, v16i words, int i) {
@@ -36,9 +34,8 @@ INLINE v16 element_any(orion_kernel_type type, v16i words, size_t i) {
   if (type == ORION_KERNEL_I4) return top_nibble(i16_shl(words, 28 - 4 * (int)i));
   return i16_to_float(i16_and(i16_shl(words, 24 - 8 * (int)i), i16_set((int32_t)0xFF000000)));
 }
-// The same of the words at p, `astray` where the level reaches it from memory (v16_avx2.h); p of floats is its only element.
+// The same of the words at p, `astray` where the level reaches it from memory (v16_avx2.h).
 INLINE v16 element_from(orion_kernel_type type, bool astray, const uint8_t *p, int i) {
-  if (type == ORION_KERNEL_F32) return v16_load((const float *)(const void *)p);
 #if V16_ASTRAY
   if (astray) return i16_to_float(type == ORION_KERNEL_I8 ? i16_byte_at(p, i) : i16_nibble_at(p, i));
 #endif
@@ -49,11 +46,10 @@ INLINE float down_of(orion_kernel_type type) { return type == ORION_KERNEL_I8 ? 
 typedef struct quantised_in {
   const float *a;           // rows `row` apart
   size_t row;
-  const uint8_t *w;         // a panel's integers or floats, and scales
+  const uint8_t *w;         // a panel's integers, and scales
   const orion_half *scale;
   size_t panel, panel_scale, apart;  // from panel to panel of a tile: bytes, halves, floats of y
   size_t group, groups;     // elements
-  bool part;                // of one group, whose sums so far are in y; without a scale they go there again
   float down;               // takes sums back to what they mean
   float *total;             // room for 16 of each row and panel: in registers they would push sums out
   tile_ahead ahead;         // with every 64 bytes of a panel, where a tile asks at all
@@ -84,7 +80,7 @@ UNROLL(4)
 INLINE void sum_group(const int R, const int C, orion_kernel_type type, bool fetch, v16 *sum, const quantised_in *in,
                       const float *a, const uint8_t *w, const uint8_t *last, const char *ahead) {
   const size_t n = in_word(type), panel = in->panel;
-  const bool astray = V16_ASTRAY && C > 1 && type != ORION_KERNEL_F32;
+  const bool astray = V16_ASTRAY && C > 1;
   size_t left = in->group;
   for (; left >= n; left -= n, a += n, w += 64, ahead += in->ahead.step) {
     if (fetch) __builtin_prefetch(ahead, 0, 2);
@@ -101,16 +97,12 @@ UNROLL(4)
   add_some(R, C, type, sum, in, a, w, left);
 }
 
-// total = fma(sum, scale, total) of group g; without a scale the sums of a part are the totals.
+// total = fma(sum, scale, total) of group g.
 INLINE void add_group(const int R, const int C, const v16 *sum, size_t g, const quantised_in *in) {
 UNROLL(16)
   for (int i = 0; i < R * C; i++) {
-    v16 total = sum[i];
-    if (in->scale) {
-      v16 scale = v16_mul(v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16), v16_set(in->down));
-      total = v16_fma(total, scale, in->part ? v16_zero() : v16_load(in->total + i * 16));
-    }
-    v16_store(in->total + i * 16, total);
+    v16 scale = v16_mul(v16_load_half(in->scale + (size_t)(i % C) * in->panel_scale + g * 16), v16_set(in->down));
+    v16_store(in->total + i * 16, v16_fma(sum[i], scale, v16_load(in->total + i * 16)));
   }
 }
 
@@ -119,14 +111,11 @@ INLINE void tile_quantised(const int R, const int C, orion_kernel_type type, boo
   const size_t words = (in->group + in_word(type) - 1) / in_word(type);
   const uint8_t *last = in->w + (in->groups * words - 1) * 64;
 UNROLL(16)
-  for (int i = 0; i < R * C; i++) {
-    const float *y = out->y + (size_t)(i / C) * out->stride + (size_t)(i % C) * in->apart;
-    v16_store(in->total + i * 16, out->resume ? load_lanes(y, i % C == C - 1 ? out->last : 16) : v16_zero());
-  }
+  for (int i = 0; i < R * C; i++) v16_store(in->total + i * 16, v16_zero());
   for (size_t g = 0; g < in->groups; g++) {
     v16 sum[TILE_MOST];
 UNROLL(16)
-    for (int i = 0; i < R * C; i++) sum[i] = in->part ? v16_load(in->total + i * 16) : v16_zero();
+    for (int i = 0; i < R * C; i++) sum[i] = v16_zero();
     sum_group(R, C, type, fetch, sum, in, in->a + g * in->group, in->w + g * words * 64, last,
               in->ahead.at + g * words * in->ahead.step);
     add_group(R, C, sum, g, in);
@@ -173,81 +162,9 @@ static void quantised_stream(float *y, size_t y_stride, const float *x, size_t x
     const size_t p = p0 + i, panels = i < apart ? wide : 1, left = w->rows - (p + (panels - 1) * apart) * 16;
     const uint8_t *from = (const uint8_t *)w->data + p * bytes;
     quantised_in in = {x, x_stride, from, w->scale + p * groups * 16, apart * bytes, apart * groups * 16, apart * 16,
-                       w->group, groups, false, down_of(w->type), total, {(const char *)from + WORDS_AHEAD * 64, 64}};
+                       w->group, groups, down_of(w->type), total, {(const char *)from + WORDS_AHEAD * 64, 64}};
     tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias ? bias + p * 16 : NULL, false};
     (w->type == ORION_KERNEL_I8 ? tiles_i8 : tiles_i4)(rows, panels, &in, &out);
-  }
-}
-
-// ---- blocks ----
-
-// Elements of one group, or of a part of it that begins with a word.
-INLINE void widen_words(float *dst, orion_kernel_type type, const uint8_t *from, size_t n) {
-  const size_t step = in_word(type);
-  for (; n >= step; n -= step, from += 64, dst += step * 16) {
-    v16i words = load_words(from);
-UNROLL(8)
-    for (int i = 0; i < (int)step; i++) v16_store(dst + i * 16, element(type, words, i));
-  }
-  for (size_t i = 0; i < n; i++) v16_store(dst + i * 16, element_any(type, load_words(from), i));
-}
-static void widen_group(float *dst, orion_kernel_type type, const uint8_t *from, size_t n) {
-  if (type == ORION_KERNEL_I8) widen_words(dst, ORION_KERNEL_I8, from, n);
-  else widen_words(dst, ORION_KERNEL_I4, from, n);
-}
-
-// 1 to TILE_ROWS rows.
-static void tiles_widened(size_t rows, const quantised_in *in, const tile_out *out) {
-  switch (rows) {
-#define CASE(n) case n: tile_quantised(n, 1, ORION_KERNEL_F32, true, in, out); break;
-    CASE(1) CASE(2) CASE(3) CASE(4)
-#if TILE_ROWS > 4
-    CASE(5) CASE(6)
-#endif
-#if TILE_ROWS > 6
-    CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
-#undef CASE
-  }
-}
-
-// One block against all rows; the tiles share out asking for the next one, which has as many bytes.
-static void quantised_block(size_t rows, quantised_in in, tile_out out, const uint8_t *next, size_t bytes) {
-  for (size_t r = 0, n; r < rows; r += n) {
-    n = even_part(rows - r, TILE_ROWS);
-    in.ahead = ahead_of(next, bytes, r, n, rows, in.groups * in.group);
-    tiles_widened(n, &in, &out);
-    in.a += n * in.row;
-    out.y += n * out.stride;
-  }
-}
-
-// A block is as many groups as BLOCK_K holds, or BLOCK_K elements of one that is larger, which then is all of K.
-static void quantised_blocks(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows,
-                             const orion_panels *w, const float *bias, size_t p0, size_t p1) {
-  _Alignas(64) float wide[BLOCK_K * 16], total[TILE_ROWS * 16];
-  const size_t K = w->cols, groups = K / w->group, bytes = orion_quantised_panel_bytes(w->type, K, w->group);
-  const bool part = w->group > BLOCK_K;
-  const size_t most = part ? BLOCK_K : BLOCK_K / w->group * w->group, stretch = BLOCK_ROWS * BLOCK_K / rows / most * most;
-  for (size_t k0 = 0; k0 < K; k0 += stretch) {
-    size_t k1 = K - k0 < stretch ? K : k0 + stretch;
-    for (size_t p = p0; p < p1; p++) {
-      const uint8_t *panel = (const uint8_t *)w->data + p * bytes;
-      for (size_t k = k0; k < k1; k += most) {
-        size_t depth = k1 - k < most ? k1 - k : most, group = part ? depth : w->group, left = w->rows - p * 16;
-        const uint8_t *from = panel + orion_quantised_panel_bytes(w->type, k, part ? BLOCK_K : group), *next = from;
-        size_t size = orion_quantised_panel_bytes(w->type, depth, group);
-        if (k + depth < k1) next = from + size;
-        else if (p + 1 < p1) next = panel + bytes + orion_quantised_panel_bytes(w->type, k0, part ? BLOCK_K : group);
-        const bool last = k + depth == K;
-        quantised_in in = {x + k, x_stride, (const uint8_t *)(const void *)wide, w->scale + (p * groups + k / w->group) * 16,
-                           0, 0, 0, group, depth / group, part, down_of(w->type), total, {NULL, 0}};
-        tile_out out = {y + p * 16, y_stride, left < 16 ? left : 16, bias && last ? bias + p * 16 : NULL, k > 0};
-        if (part && !last) in.scale = NULL;
-        for (size_t g = 0; g < in.groups; g++) widen_group(wide + g * group * 16, w->type, from + g * (size / in.groups), group);
-        quantised_block(rows, in, out, next, size);
-      }
-    }
   }
 }
 
@@ -257,11 +174,9 @@ static void linear(float *y, size_t y_stride, const float *x, size_t x_stride, s
     linear_plain(y, y_stride, x, x_stride, rows, w, bias, p0, p1);
     return;
   }
-  // Two tiles that convert are faster than widening and two tiles.
-  const bool stream = rows <= QUANTISED_ROWS || (rows > TILE_ROWS && rows <= 2 * QUANTISED_ROWS);
   for (size_t r = 0, n; p0 < p1 && r < rows; r += n) {
-    n = even_part(rows - r, stream ? QUANTISED_ROWS : BLOCK_ROWS);
-    (stream ? quantised_stream : quantised_blocks)(y + r * y_stride, y_stride, x + r * x_stride, x_stride, n, w, bias, p0, p1);
+    n = even_part(rows - r, QUANTISED_ROWS);
+    quantised_stream(y + r * y_stride, y_stride, x + r * x_stride, x_stride, n, w, bias, p0, p1);
   }
 }
 

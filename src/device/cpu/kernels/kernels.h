@@ -81,6 +81,10 @@ static inline size_t orion_even_part(size_t n, size_t most, size_t unit) {
 // cache. Columns are multiplied three panels at a time.
 enum { ORION_STRIPS_UNIT = 8, ORION_STRIPS_ROWS = 256, ORION_STRIPS_PANELS = 3 };
 enum { ORION_STRIPS_SCRATCH = 98560 };  // bytes, 64-byte alignment is faster but not needed
+// Whether a product of so many rows is for linear_strips. Integers take longer to become floats than a few rows to multiply.
+static inline bool orion_strips_pay(orion_kernel_type type, size_t rows, size_t cols) {
+  return cols && rows >= (type == ORION_KERNEL_I8 || type == ORION_KERNEL_I4 ? 16 : 4);
+}
 // Floats that `rows` rows take; the caller has checked that it does not overflow.
 static inline size_t orion_strips_size(size_t rows, size_t cols) {
   return (rows + ORION_STRIPS_UNIT - 1) / ORION_STRIPS_UNIT * ORION_STRIPS_UNIT * cols;
@@ -175,8 +179,8 @@ typedef struct orion_kernels {
   // group's sum of x q is a chain of its own, times its scale it is added to the sum of the groups, in order.
   void (*linear)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const orion_panels *w,
                  const float *bias, size_t p0, size_t p1);
-  // The same, to the bit, for pieces of four rows or more: [t0, t1) of rows that pack_rows has packed, all of them, for a w of that
-  // type, cols and group; pack_rows may be called for pieces too. y is row t0. `scratch` is ORION_STRIPS_SCRATCH bytes.
+  // The same, to the bit, where orion_strips_pay: for rows [t0, t1) of those that pack_rows has packed, all of them, for a w of
+  // that type, cols and group; pack_rows may be called for pieces too. y is row t0. `scratch` is ORION_STRIPS_SCRATCH bytes.
   void (*linear_strips)(float *y, size_t y_stride, const float *strips, size_t rows, size_t t0, size_t t1,
                         const orion_panels *w, const float *bias, size_t p0, size_t p1, void *scratch);
   void (*pack_rows)(float *dst, const float *x, size_t x_stride, size_t rows, const orion_panels *w, size_t t0, size_t t1);

@@ -62,6 +62,9 @@ typedef struct orion_train_options {
   /// model decides.
   const char *recompute;
   uint64_t memory;             ///< bytes for weights, gradients, moments and the step's program; 0: any number
+  /// What fp32 programs hold for the backward part between its making and its use: "fp32" (NULL), or "bf16": half the memory,
+  /// and gradients as near as that; losses are the same.
+  const char *activations;
 } orion_train_options;
 
 /// Defaults: 1,000 steps of 8 sequences of 256, lr 3e-4 (min 3e-5) by cosine after 100 steps, beta 0.9 and 0.95, eps 1e-8,

@@ -100,7 +100,7 @@ typedef struct orion_bench_options {
   int64_t new_tokens;           // infer: decoded at each position in each repetition
   int64_t at[ORION_BENCH_MOST]; // infer: positions to decode at; prefill: lengths
   int64_t batch, accum;         // train, update: sequences of a micro-batch, micro-batches of a step; `context` tokens each
-  const char *recompute;        // train: as of orion_train_options; NULL: nothing
+  const char *recompute, *activations;  // train: as of orion_train_options
   size_t n_at;                  // 0: positions 32 and 900, lengths 32, 128 and 512, as far as the context goes
 } orion_bench_options;
 

@@ -43,6 +43,7 @@ static orion_status start(training *t, const orion_bench_options *o, const char 
   t->options.steps = MOST_SAMPLES;
   t->options.update = update;
   t->options.recompute = o->recompute;
+  t->options.activations = o->activations;
   t->options.data = files;
   t->options.n_data = 1;
   if (!t->options.seq) t->options.seq = t->config.context < 256 ? t->config.context : 256;

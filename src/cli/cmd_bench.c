@@ -21,6 +21,7 @@ static const cli_option options[] = {
     {"length", 0, CLI_INT, "N", "prefill: tokens of a prompt; default 32, 128 and 512", true},
     {"batch", 0, CLI_INT, "N", "train, update: sequences at once; default 1", false},
     {"accum", 0, CLI_INT, "N", "train, update: batches of a step; default 4", false},
+    {"activations", 0, CLI_TEXT, "T", "train: how what backward reads is kept: fp32 (default) or bf16", false},
     {"recompute", 0, CLI_TEXT, "R", "train: what backward computes again: none (default), cheap or most", false},
     {"repeat", 0, CLI_INT, "N", "samples of each figure; default 15", false},
     {"quick", 0, CLI_FLAG, NULL, "3 samples and small blocks: to try the command", false},
@@ -57,7 +58,7 @@ static orion_status refuse_others(const cli_args *a, int kind, orion_error *err)
   static const struct {
     const char *option, *of;
   } about[] = {{"prompt-tokens", "infer"}, {"new", "infer"}, {"at", "infer"}, {"length", "prefill"},
-               {"batch", "train and update"}, {"accum", "train and update"}, {"recompute", "train"}};
+               {"batch", "train and update"}, {"accum", "train and update"}, {"recompute", "train"}, {"activations", "train"}};
   for (size_t i = 0; i < sizeof about / sizeof *about; i++) {
     if (!cli_flag(a, about[i].option) || strstr(about[i].of, kinds[kind].name)) continue;
     return CLI_USAGE(err, "--%s: is about bench %s, not %s", about[i].option, about[i].of, kinds[kind].name);
@@ -69,7 +70,8 @@ static orion_status read_options(const cli_args *a, int kind, orion_bench_option
   *out = (orion_bench_options){.model = cli_text(a, "model", NULL), .device = cli_text(a, "device", NULL),
                                .weights = cli_text(a, "weights", NULL),
                                .precision = cli_text(a, "precision", NULL), .quick = cli_flag(a, "quick"),
-                               .recompute = cli_text(a, "recompute", NULL)};
+                               .recompute = cli_text(a, "recompute", NULL),
+                               .activations = cli_text(a, "activations", NULL)};
   ORION_TRY(refuse_others(a, kind, err));
   if (kinds[kind].needs_model && !out->model) return CLI_USAGE(err, "bench %s: -m MODEL is missing", kinds[kind].name);
   int64_t repeat;

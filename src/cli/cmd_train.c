@@ -58,6 +58,7 @@ static const cli_option options[] = {
     {"target", 0, CLI_TEXT, "T", "compile for cpu (default) or a chip family m1 to m6", false},
     {"compute", 0, CLI_TEXT, "T", "fp32 or fp16; default: what the target has", false},
     {"precision", 0, CLI_TEXT, "P", "exact (default), or fast: bf16 products where the processor has them; not kept by a run", false},
+    {"activations", 0, CLI_TEXT, "T", "how what backward reads is kept: fp32 (default), or bf16 for half the memory", false},
     {"recompute", 0, CLI_TEXT, "R", "what backward computes again: none, cheap, most or auto (by memory, default)", false},
     {"memory", 0, CLI_TEXT, "SIZE", "for auto: of weights, gradients, moments and the step; 800M, 4G; default 7/8 of all", false},
     CLI_SIM_REPORT_OPTION,
@@ -202,6 +203,7 @@ static orion_status read_numbers(run_state *r, orion_error *err) {
   o->update = cli_text(a, "update", o->update);
   o->target = cli_text(a, "target", o->target);
   o->compute = cli_text(a, "compute", o->compute);
+  o->activations = cli_text(a, "activations", o->activations);
   o->tokenizer_path = r->tokenizer_path;
   return ORION_OK;
 }

@@ -27,7 +27,7 @@ static orion_ref literal(orion_backward *w, const orion_literal *l) {
 static orion_ref behind_fence(orion_backward *w, orion_ref source) {
   orion_ref x = orion_back_value(w, source);
   bool apart = w->forward != w->b.f || x == ORION_NONE || orion_ref_is_literal(source);
-  if (apart || w->again[source] || orion_ref_is_const(w->from, source)) return x;
+  if (apart || w->again[source] || w->held[source] != ORION_NONE || orion_ref_is_const(w->from, source)) return x;
   orion_ref *fence = &w->fence[source];
   if (*fence == ORION_NONE) {
     *fence = ORION_BUILD(&w->b, w->from->values[source].name, ORION_OP_orion_fence, {"x", x});
@@ -74,6 +74,10 @@ static orion_ref value(orion_backward *w, orion_value_id v) {
   orion_op_id def = w->from->values[v].def;
   bool split = w->forward != w->b.f;
   if (w->again[v]) return compute_again(w, &w->from->ops[def]);
+  if (w->held[v] != ORION_NONE) {
+    return ORION_BUILD(&w->b, w->from->values[v].name, ORION_OP_cast, {"x", w->held[v]},
+                       {"dtype", orion_build_string(&w->b, "dtype", orion_dtype_name(ORION_FP32))});
+  }
   if (!split) return w->map[v];
   if (!orion_ref_is_const(w->from, v)) return handed_over(w, v);
   if (w->from->ops[def].code != ORION_OP_const) {  // packed weights: unpacked on this side too

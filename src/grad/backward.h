@@ -23,7 +23,9 @@ typedef struct orion_backward {
   bool *active;                // a value of wrt influences it
   bool *needed;                // a rule asked for it
   const bool *again;           // the plan: computed a second time, not kept
+  const bool *round;           // the plan: kept in a narrower type
   orion_ref *fence;            // kept source value -> what is computed again reads in its place
+  orion_ref *held;             // source value -> its narrow copy
 } orion_backward;
 
 typedef void (*orion_grad_rule)(orion_backward *w, const orion_op *op, orion_ref dy);
@@ -33,9 +35,9 @@ orion_grad_rule orion_grad_rule_of(orion_opcode code);  // NULL: none
 #include "grad/rules.inc"
 #undef ORION_GRAD
 
-// The plan of what is computed again (keep.c), from what the rules asked for.
+// The plan of what is computed again, and what of the rest is kept in a narrower type (keep.c), from what the rules asked for.
 orion_status orion_grad_plan(const orion_function *f, const orion_grad_options *o, const bool *needed, orion_arena *scratch,
-                             bool *out_again, orion_error *err);
+                             bool *out_again, bool *out_round, orion_error *err);
 bool orion_grad_is_tap(const orion_function *f, const bool *needed, orion_value_id v);  // needed, and made by an operation
 
 orion_ref orion_back_value(orion_backward *w, orion_ref source);  // a forward value; ORION_NONE for ORION_NONE

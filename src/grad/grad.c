@@ -4,6 +4,7 @@
 // from that it is decided which of them are kept, and the second time builds the result.
 #include "grad/grad.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -114,6 +115,13 @@ static orion_status mark_live(pass *p, bool *live, orion_error *err) {
 
 // ---- building -------------------------------------------------------------------------------------------------------
 
+// Made as soon as the value is there, so that the value itself need not live longer than forward wants it.
+static void hold_narrow(orion_backward *w, orion_value_id v) {
+  snprintf(w->b.prefix, sizeof w->b.prefix, "%s", "kept_");
+  w->held[v] = ORION_BUILD(&w->b, w->from->values[v].name, ORION_OP_cast, {"x", w->map[v]},
+                           {"dtype", orion_build_string(&w->b, "dtype", orion_dtype_name(w->options->kept_as))});
+}
+
 static orion_status copy_forward(pass *p, const bool *live, orion_error *err) {
   const orion_function *f = p->w.from;
   orion_function *to = p->w.forward;
@@ -132,9 +140,10 @@ static orion_status copy_forward(pass *p, const bool *live, orion_error *err) {
     const orion_op *op = &f->ops[id];
     bool wanted = op->n_results == 0 || live[op->results[0]];
     if (wanted && !orion_copy_op(to, f, id, NULL, NULL, p->w.map)) return ORION_OOM(err, "gradient");
+    if (wanted && op->n_results == 1 && p->w.round[op->results[0]]) hold_narrow(&p->w, op->results[0]);
   }
   p->n_forward = to->n_ops;
-  return ORION_OK;
+  return orion_builder_finish(&p->w.b, err);
 }
 
 // A seed's parameter: a new one, or one that is there already and fits.
@@ -279,8 +288,9 @@ static bool allocate(pass *p, size_t n) {
   w->active = ORION_ARENA_ARRAY(p->scratch, bool, n);
   w->needed = ORION_ARENA_ARRAY(p->scratch, bool, n);
   w->fence = ORION_ARENA_ARRAY(p->scratch, orion_ref, n);
-  if (!w->map || !w->at || !w->gradient || !w->active || !w->needed || !w->fence) return false;
-  for (size_t i = 0; i < n; i++) w->map[i] = w->at[i] = w->gradient[i] = w->fence[i] = ORION_NONE;
+  w->held = ORION_ARENA_ARRAY(p->scratch, orion_ref, n);
+  if (!w->map || !w->at || !w->gradient || !w->active || !w->needed || !w->fence || !w->held) return false;
+  for (size_t i = 0; i < n; i++) w->map[i] = w->at[i] = w->gradient[i] = w->fence[i] = w->held[i] = ORION_NONE;
   return true;
 }
 
@@ -335,7 +345,7 @@ static void report(const pass *p, orion_grad_report *out) {
       out->recomputed_bytes += bytes;
     } else if (is_kept(p, (orion_value_id)v)) {
       out->kept++;
-      out->kept_bytes += bytes;
+      out->kept_bytes += p->w.round[v] ? bytes / 32 * (size_t)orion_dtype_bits(p->w.options->kept_as) : bytes;
     }
   }
   bool split = p->w.forward != p->w.b.f;
@@ -356,17 +366,20 @@ orion_status orion_grad(const orion_program *source, const orion_grad_options *o
     return ORION_FAIL(err, ORION_NOT_FOUND, "gradient: the program has no function %s",
                       options->function ? options->function : "main");
   }
+  assert(!options->split || !options->kept_as);
   orion_arena scratch;
   orion_arena_init(&scratch, source->allocator);
   pass p = {.w = {.options = options, .from = f}, .source = source, .scratch = &scratch};
   bool *again = ORION_ARENA_ARRAY(&scratch, bool, f->n_values + 1);
-  orion_status status = again ? ORION_OK : ORION_OOM(err, "gradient");
+  bool *round = ORION_ARENA_ARRAY(&scratch, bool, f->n_values + 1);
+  orion_status status = again && round ? ORION_OK : ORION_OOM(err, "gradient");
   p.w.again = again;
+  p.w.round = round;
   if (status == ORION_OK) status = build(&p, err);
-  if (status == ORION_OK && options->recompute) {
+  if (status == ORION_OK && (options->recompute || options->kept_as)) {
     orion_program_destroy(p.program);
     p.program = NULL;
-    status = orion_grad_plan(f, options, p.w.needed, &scratch, again, err);
+    status = orion_grad_plan(f, options, p.w.needed, &scratch, again, round, err);
     if (status == ORION_OK) status = build(&p, err);
   }
   if (status == ORION_OK && out_report) report(&p, out_report);

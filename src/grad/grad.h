@@ -8,7 +8,8 @@
 // have composites as gradients (end of ops.inc), which lowering opens for each layout.
 //
 // A value that backward needs of forward is a tap. Each is kept until then, or computed again (keep.c) where the caller's
-// rule says so: near, where its arguments are there anyway, or far, from the last value on which everything later hangs. With
+// rule says so: near, where its arguments are there anyway, or far, from the last value on which everything later hangs. What
+// is kept may be kept in a narrower type (`kept_as`): forward uses the value as it is, backward what the narrow copy holds. With
 // `split` forward and backward become two functions, the taps being outputs of the one and parameters of the other.
 #ifndef ORION_GRAD_GRAD_H
 #define ORION_GRAD_GRAD_H
@@ -36,6 +37,8 @@ typedef struct orion_grad_options {
   orion_grad_recompute recompute;  // NULL: everything is kept
   void *recompute_ctx;
   bool far;    // arguments that are not at hand are kept or computed again too; what is never computed again is cuts
+  orion_dtype kept_as;  // fp32 taps are kept in this type; NONE: as they are. Not with `split`
+  orion_grad_recompute may_round;  // of which taps, to be asked with recompute_ctx; NULL: all
   bool split;  // two functions, "main" and "backward", instead of one
 } orion_grad_options;
 

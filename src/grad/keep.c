@@ -139,8 +139,19 @@ static void plan_far(planning *p, const orion_grad_options *o, const bool *cut) 
   }
 }
 
+// What is kept then, of fp32 tensors.
+static void plan_rounding(const planning *p, const orion_grad_options *o, bool *round) {
+  ORION_EACH_OP(p->f, id) {
+    const orion_op *op = &p->f->ops[id];
+    if (op->n_results != 1 || !orion_grad_is_tap(p->f, p->needed, op->results[0]) || p->again[op->results[0]]) continue;
+    const orion_type *t = p->f->values[op->results[0]].type;
+    if (!orion_type_is_tensor(t) || t->scalar || t->dtype != ORION_FP32) continue;
+    round[op->results[0]] = !o->may_round || o->may_round(o->recompute_ctx, p->f, op);
+  }
+}
+
 orion_status orion_grad_plan(const orion_function *f, const orion_grad_options *o, const bool *needed, orion_arena *scratch,
-                             bool *out_again, orion_error *err) {
+                             bool *out_again, bool *out_round, orion_error *err) {
   size_t n = f->n_values + 1;
   planning p = {.f = f, .again = out_again};
   p.needed = ORION_ARENA_ARRAY(scratch, bool, n);
@@ -149,11 +160,11 @@ orion_status orion_grad_plan(const orion_function *f, const orion_grad_options *
   bool *cut = ORION_ARENA_ARRAY(scratch, bool, n);
   if (!p.needed || !p.depth || !p.last || !cut) return ORION_OOM(err, "gradient");
   memcpy(p.needed, needed, f->n_values * sizeof *needed);
-  if (!o->far) {
-    plan_near(&p, o);
-  } else {
+  if (o->recompute && !o->far) plan_near(&p, o);
+  if (o->recompute && o->far) {
     find_cuts(&p, cut);
     plan_far(&p, o, cut);
   }
+  if (o->kept_as) plan_rounding(&p, o, out_round);
   return ORION_OK;
 }

@@ -131,7 +131,7 @@ orion_status orion_update_prove(const orion_config *config, const orion_lora_slo
   c.spec = (orion_step_spec){.batch = CANARY_BATCH, .seq = seq, .compute = like->compute, .weights = like->weights,
                              .weights_as_inputs = kind == ORION_UPDATE_INPUT,
                              .constants_change = kind == ORION_UPDATE_DELTA, .gradients = true, .quantise = like->quantise,
-                             .recompute = like->recompute};
+                             .recompute = like->recompute, .kept_as = like->kept_as};
   orion_status status = seq < 256 ? prove(&c, &small, kind, err) : ORION_FAIL(err, ORION_INTERNAL, "canary: too wide");
   orion_step_destroy(c.step);
   orion_free(c.allocator, c.before, c.n, sizeof *c.before);

@@ -24,7 +24,7 @@ typedef enum orion_recompute {
 bool orion_recompute_parse(const char *name, orion_recompute *out);  // false for an unknown name
 const char *orion_recompute_name(orion_recompute r);
 
-// Sets what the gradient of a training graph is to do (not AUTO).
-void orion_recompute_apply(orion_recompute r, orion_grad_options *o);
+// Sets what the gradient of a training graph is to do (not AUTO), and in which type it keeps fp32 values; NONE: as they are.
+void orion_recompute_apply(orion_recompute r, orion_dtype kept_as, orion_grad_options *o);
 
 #endif

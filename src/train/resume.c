@@ -18,7 +18,7 @@ static json_t *list_json(const char *const *paths, size_t n) {
 // The batch is that of all processes: a run is the same whatever their number.
 static json_t *options_json(const orion_train_options *o) {
   json_t *all = json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:i, s:b, s:I, s:I, s:s?, "
-                   "s:s?, s:s?}",
+                   "s:s?, s:s?, s:s?}",
                    "steps", (json_int_t)o->steps, "batch",
                    (json_int_t)(o->batch * orion_comm_size(o->comm)), "seq", (json_int_t)o->seq, "accum",
                    (json_int_t)o->accum, "lr", o->lr, "min_lr", o->min_lr, "warmup", (json_int_t)o->warmup, "schedule",
@@ -26,7 +26,7 @@ static json_t *options_json(const orion_train_options *o) {
                    o->clip, "loss_scale", o->loss_scale, "data", list_json(o->data, o->n_data), "eval_data",
                    list_json(o->eval_data, o->n_eval_data), "token_width", o->token_width, "documents", o->documents,
                    "eval_windows", (json_int_t)o->eval_windows, "seed", (json_int_t)o->seed, "update", o->update, "target",
-                   o->target, "compute", o->compute);
+                   o->target, "compute", o->compute, "activations", o->activations);
   if (!all || o->lora_rank == 0) return all;
   json_t *lora = json_pack("{s:I, s:f, s:s, s:s?, s:s?}", "lora_rank", (json_int_t)o->lora_rank, "lora_alpha", o->lora_alpha,
                            "lora_targets", o->lora_targets, "lora_weights", o->lora_weights, "lora_base", o->lora_base);
@@ -161,6 +161,7 @@ static orion_status read_options(const char *path, const json_t *options, orion_
   if (orion_json_member(&r, "update")) o->update = orion_json_string(&r, "update", NULL);
   if (orion_json_member(&r, "target")) o->target = orion_json_string(&r, "target", NULL);
   if (orion_json_member(&r, "compute")) o->compute = orion_json_string(&r, "compute", NULL);
+  if (orion_json_member(&r, "activations")) o->activations = orion_json_string(&r, "activations", NULL);
   o->lora_rank = orion_json_int(&r, "lora_rank", 0, 0, ORION_LORA_MAX_RANK);
   o->lora_alpha = orion_json_number(&r, "lora_alpha", 0, -1e300, 1e300);
   if (orion_json_member(&r, "lora_targets")) o->lora_targets = orion_json_string(&r, "lora_targets", NULL);

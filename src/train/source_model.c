@@ -19,7 +19,7 @@ static orion_status differentiate(orion_program *forward, const orion_step_spec 
   if (!spec->gradients) return ORION_OK;
   const orion_grad_seed seed = {"loss", "loss_scale"};
   orion_grad_options options = {.seeds = &seed, .n_seeds = 1, .wrt = names, .n_wrt = n};
-  orion_recompute_apply(spec->recompute, &options);
+  orion_recompute_apply(spec->recompute, spec->kept_as, &options);
   orion_status status = orion_grad(forward, &options, out, NULL, err);
   orion_program_destroy(forward);
   return status;

@@ -24,6 +24,7 @@ typedef struct orion_step_spec {
   bool sums;                     // orion_step_add will be used
   orion_dtype quantise;          // INT8, INT4: matrices that are not trained; NONE: as `weights` says
   orion_recompute recompute;     // of one program (in pieces, the cost model decides); never AUTO once it is made
+  orion_dtype kept_as;           // BF16: in which backward gets what fp32 programs, not in pieces, keep for it; NONE: fp32
   size_t memory;                 // for AUTO: bytes that the compiled program may hold; 0: any number
 } orion_step_spec;
 

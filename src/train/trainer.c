@@ -68,7 +68,7 @@ static orion_status keep_options(orion_trainer *t, const orion_train_options *o,
   }
   const char **texts[] = {&t->options.schedule, &t->options.update, &t->options.target, &t->options.compute,
                           &t->options.tokenizer_path, &t->options.lora_targets, &t->options.lora_weights,
-                          &t->options.lora_base, &t->options.recompute};
+                          &t->options.lora_base, &t->options.recompute, &t->options.activations};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
     if (*texts[i] && !(*texts[i] = orion_arena_strdup(&t->arena, *texts[i]))) return ORION_OOM(err, "trainer");
   }
@@ -82,6 +82,17 @@ static orion_status read_recompute(const orion_trainer *t, orion_step_spec *spec
   }
   if (!t->target->ane || spec->recompute == ORION_RECOMPUTE_AUTO) return ORION_OK;
   return ORION_FAIL(err, ORION_INVALID, "recompute: the cost model decides for %s (leave the option out)", t->target->name);
+}
+
+static orion_status read_activations(const orion_trainer *t, orion_step_spec *spec, orion_error *err) {
+  const char *name = t->options.activations;
+  if (!name || strcmp(name, "fp32") == 0) return ORION_OK;
+  if (strcmp(name, "bf16") != 0) return ORION_FAIL(err, ORION_INVALID, "activations: \"%s\" is neither fp32 nor bf16", name);
+  if (spec->compute != ORION_FP32) {
+    return ORION_FAIL(err, ORION_INVALID, "activations: programs that compute in fp16 keep what they have (leave the option out)");
+  }
+  spec->kept_as = ORION_BF16;
+  return ORION_OK;
 }
 
 static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_update_kind *update, orion_error *err) {
@@ -106,6 +117,7 @@ static orion_status read_names(orion_trainer *t, orion_step_spec *spec, orion_up
                             .weights = t->target->ane ? ORION_FP16 : ORION_FP32, .gradients = true,
                             .sums = o->accum > 1};
   ORION_TRY(read_recompute(t, spec, err));
+  ORION_TRY(read_activations(t, spec, err));
   t->schedule = (orion_schedule){.lr = o->lr, .min_lr = o->min_lr, .warmup = o->warmup, .steps = o->steps};
   if (!orion_schedule_parse(o->schedule, &t->schedule.kind)) {
     return ORION_FAIL(err, ORION_INVALID, "schedule: there is no \"%s\" (cosine, linear or constant)", o->schedule);
@@ -230,7 +242,8 @@ orion_status orion_trainer_agree(orion_trainer *t, orion_status status, orion_er
     return status;
   }
   XXH3_64bits_reset(state);
-  int64_t counts[] = {o->steps, o->batch, o->seq, o->accum, o->warmup, t->step, t->updates, (int64_t)orion_tokens_hash(t->data)};
+  int64_t counts[] = {o->steps, o->batch, o->seq, o->accum, o->warmup, t->step, t->updates, (int64_t)orion_tokens_hash(t->data),
+                      orion_step_spec_of(orion_updater_step(t->updater))->kept_as};
   double numbers[] = {o->lr, o->min_lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->clip, t->scaler.scale};
   XXH3_64bits_update(state, counts, sizeof counts);
   XXH3_64bits_update(state, numbers, sizeof numbers);

@@ -180,6 +180,39 @@ static void far_only_cuts_are_kept(void **state) {
   orion_program_destroy(d);
 }
 
+// Narrow copies are made with the values, and read in their place; forward knows nothing of them.
+static void what_is_kept_may_be_rounded(void **state) {
+  (void)state;
+  orion_grad_options o = {.outputs = NAMES("z"), .n_outputs = 1, .seeds = SEED("z", "seed"), .n_seeds = 1,
+                          .wrt = NAMES("x", "v", "w"), .n_wrt = 3, .kept_as = ORION_BF16};
+  orion_grad_report whole, far;
+  orion_program *d = gradient_of(BLOCKS, &o, &whole);
+  const orion_function *f = d->functions[0];
+  assert_int_equal(whole.kept_bytes, whole.kept * 4 * 8 * 2);
+  assert_int_equal(count_code(d, "main", ORION_OP_cast), 2 * whole.kept);
+  const orion_op *narrow = &f->ops[f->values[orion_function_find(f, "kept_q")].def];
+  assert_int_equal(f->values[narrow->results[0]].type->dtype, ORION_BF16);
+  orion_op_id before = narrow->prev;
+  while (f->ops[before].code == ORION_OP_const) before = f->ops[before].prev;
+  assert_int_equal(f->ops[before].code, ORION_OP_sin);
+  assert_string_equal(f->values[orion_op_value(&f->ops[f->values[orion_function_find(f, "a")].def], "x")].name, "q");
+  orion_program_destroy(d);
+  o.far = true;
+  o.recompute = orion_grad_recompute_all;
+  d = gradient_of(BLOCKS, &o, &far);
+  assert_int_equal(far.kept, 2);
+  assert_int_equal(count_code(d, "main", ORION_OP_cast), 2 * 2);
+  assert_int_equal(count_code(d, "main", ORION_OP_orion_fence), 2);  // of the matrices; a cast is a fence
+  orion_program_destroy(d);
+  o.may_round = never;
+  o.recompute_ctx = &(int){0};
+  o.recompute = NULL;
+  d = gradient_of(BLOCKS, &o, &far);
+  assert_int_equal(far.kept_bytes, 2 * whole.kept_bytes);
+  assert_int_equal(count_code(d, "main", ORION_OP_cast), 0);
+  orion_program_destroy(d);
+}
+
 static void split_functions_hand_taps_over_by_name(void **state) {
   (void)state;
   orion_grad_options o = {.outputs = NAMES("z"),
@@ -439,6 +472,7 @@ int main(void) {
       cmocka_unit_test(results_are_values_of_their_own),
       cmocka_unit_test(taps_are_kept_or_computed_again),
       cmocka_unit_test(far_only_cuts_are_kept),
+      cmocka_unit_test(what_is_kept_may_be_rounded),
       cmocka_unit_test(split_functions_hand_taps_over_by_name),
       cmocka_unit_test(what_cannot_be_is_refused),
       cmocka_unit_test(sequences_of_a_batch_are_apart),

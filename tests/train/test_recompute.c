@@ -1,6 +1,8 @@
 // Computing again instead of keeping: loss and gradients are the same to the bit whatever is computed again, in every family,
 // arithmetic, way of handing weights over, with sums and adapters; programs hold less; a bound on memory chooses; runs are the
 // same under any of it.
+#include <math.h>
+
 #include "small.h"
 
 #include "train/trainer.h"
@@ -140,6 +142,37 @@ static void gradients_are_the_same_on_the_simulator(void **state) {
   for (int kind = 0; kind < 2; kind++) compare(kind, &(setting){.device = "sim:ideal", .spec = inputs});
 }
 
+// Forward does not read what is kept, so the loss stays to the bit; gradients are as near as bf16 is, a half of 2^-8 in each
+// factor, and the same for any number of threads.
+static void kept_in_bf16_gradients_are_near(void **state) {
+  (void)state;
+  for (int kind = 0; kind < 4; kind++) {
+    orion_config c = family(kind);
+    orion_model *m;
+    orion_error err = {0};
+    assert_ok(orion_model_random(NULL, &c, 5, &m, &err), &err);
+    setting how = {.device = "cpu", .spec = inputs};
+    outcome exact, got;
+    run(m, &how, ORION_RECOMPUTE_NONE, &exact);
+    how.spec.kept_as = ORION_BF16;
+    for (int level = 0; level < LEVELS; level++) {
+      run(m, &how, (orion_recompute)level, &got);
+      assert_true(got.loss == exact.loss);
+      double off = 0, size = 0;
+      for (size_t i = 0; i < exact.n; i++) {
+        double d = (double)got.gradients[i] - (double)exact.gradients[i];
+        off += d * d;
+        size += (double)exact.gradients[i] * (double)exact.gradients[i];
+      }
+      print_message("# family %d, %s: gradients off by %.1e\n", kind, orion_recompute_name((orion_recompute)level), sqrt(off / size));
+      assert_true(off > 0 && sqrt(off / size) < 1e-2);
+      free(got.gradients);
+    }
+    free(exact.gradients);
+    orion_model_close(m);
+  }
+}
+
 // ---- memory ---------------------------------------------------------------------------------------------------------
 
 typedef struct bounded {
@@ -148,7 +181,7 @@ typedef struct bounded {
 } bounded;
 
 // What a program within `memory` holds, and what it computes again.
-static size_t make_within(const bounded *b, orion_recompute level, size_t memory, orion_recompute *out_level) {
+static size_t make_within(const bounded *b, orion_recompute level, orion_dtype kept_as, size_t memory, orion_recompute *out_level) {
   orion_step *s;
   orion_error err = {0};
   orion_step_spec spec = inputs;
@@ -157,6 +190,7 @@ static size_t make_within(const bounded *b, orion_recompute level, size_t memory
   spec.gradients = true;
   spec.recompute = level;
   spec.memory = memory;
+  spec.kept_as = kept_as;
   assert_ok(orion_step_create(b->params, b->device, orion_target_find("cpu"), &orion_step_source_model, &spec, &s, &err), &err);
   size_t bytes = orion_step_memory(s);
   *out_level = orion_step_spec_of(s)->recompute;
@@ -184,16 +218,18 @@ static void a_bound_on_memory_chooses(void **state) {
     size_t bytes[LEVELS];
     orion_recompute level;
     for (int i = 0; i < LEVELS; i++) {
-      bytes[i] = make_within(&b, (orion_recompute)i, 1, &level);  // what is asked for counts, not the bound
+      bytes[i] = make_within(&b, (orion_recompute)i, ORION_DTYPE_NONE, 1, &level);  // what is asked for counts, not the bound
       assert_int_equal(level, i);
+      size_t rounded = make_within(&b, (orion_recompute)i, ORION_BF16, 0, &level);
+      print_message("# family %d: %s %zu bytes, in bf16 %zu\n", kind, orion_recompute_name((orion_recompute)i), bytes[i], rounded);
+      assert_true(rounded < (i == LEVELS - 1 ? bytes[i] : bytes[i] * 8 / 10));
     }
-    print_message("# family %d: none %zu, cheap %zu, most %zu bytes\n", kind, bytes[0], bytes[1], bytes[2]);
     assert_true(bytes[1] < bytes[0] * 8 / 10 && bytes[2] < bytes[0] / 2);
     const size_t bounds[] = {0, bytes[0], bytes[0] - 1, bytes[1], bytes[1] - 1, bytes[2] - 1};
     static const orion_recompute want[] = {ORION_RECOMPUTE_NONE, ORION_RECOMPUTE_NONE, ORION_RECOMPUTE_CHEAP,
                                            ORION_RECOMPUTE_CHEAP, ORION_RECOMPUTE_MOST, ORION_RECOMPUTE_MOST};
     for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
-      assert_int_equal(make_within(&b, ORION_RECOMPUTE_AUTO, bounds[i], &level), bytes[want[i]]);
+      assert_int_equal(make_within(&b, ORION_RECOMPUTE_AUTO, ORION_DTYPE_NONE, bounds[i], &level), bytes[want[i]]);
       assert_int_equal(level, want[i]);
     }
     orion_params_destroy(b.params);
@@ -209,6 +245,7 @@ int main(void) {
       cmocka_unit_test(gradients_are_the_same_in_half_precision),
       cmocka_unit_test(gradients_of_adapters_are_the_same),
       cmocka_unit_test(gradients_are_the_same_on_the_simulator),
+      cmocka_unit_test(kept_in_bf16_gradients_are_near),
       cmocka_unit_test(a_bound_on_memory_chooses),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -449,6 +449,37 @@ static void the_loss_falls(void **state) {
   orion_trainer_destroy(t);
 }
 
+// With activations kept in bf16 a run learns alike, and its checkpoints say so: it goes on as it began.
+static void a_run_that_keeps_bf16_learns_alike(void **state) {
+  fixture *f = *state;
+  orion_error err = {0};
+  char run[TEST_PATH_MAX], checkpoint[TEST_PATH_MAX];
+  double losses[2][41];
+  test_path(run, sizeof run, f->dir, "bf16");
+  f->o.steps = 40;
+  for (int bf16 = 0; bf16 < 2; bf16++) {
+    f->o.activations = bf16 ? "bf16" : NULL;
+    orion_trainer *t = open_trainer(f, f->device);
+    orion_train_metrics m;
+    for (int i = 0; i < 40; i++) {
+      assert_ok(orion_trainer_step(t, &m, &err), &err);
+      losses[bf16][i] = m.loss;
+    }
+    assert_ok(orion_trainer_evaluate(t, &losses[bf16][40], &err), &err);
+    if (bf16) assert_ok(orion_trainer_save(t, run, 0, &err), &err);
+    orion_trainer_destroy(t);
+  }
+  print_message("# held-out loss %.4f, in bf16 %.4f\n", losses[0][40], losses[1][40]);
+  assert_true(losses[0][0] == losses[1][0] && losses[0][1] != losses[1][1]);
+  for (int i = 0; i <= 40; i++) assert_true(fabs(losses[1][i] - losses[0][i]) < 2e-2 * losses[0][i]);
+  orion_train_options o;
+  orion_train_saved *saved;
+  orion_train_options_init(&o);
+  assert_ok(orion_train_options_read(run, &o, checkpoint, sizeof checkpoint, &saved, &err), &err);
+  assert_string_equal(o.activations, "bf16");
+  orion_train_options_free(saved);
+}
+
 static void a_step_that_blows_up_says_where(void **state) {
   fixture *f = *state;
   f->o.lr = 1000;
@@ -560,6 +591,7 @@ static void bad_options_are_named(void **state) {
   REFUSED(target, "m99", "target: there is no \"m99\"");
   REFUSED(compute, "bf16", "compute: \"bf16\"");
   REFUSED(loss_scale, 0.5, "loss-scale: 0.5");
+  REFUSED(activations, "fp16", "activations: \"fp16\" is neither fp32 nor bf16");
   REFUSED(recompute, "all", "recompute: there is no \"all\"");
   f->o = good;
   f->o.target = "m4";
@@ -585,6 +617,7 @@ int main(void) {
       CASE(updates_without_effect_are_caught),
       CASE(evaluation_counts_every_window_once),
       CASE(the_loss_falls),
+      CASE(a_run_that_keeps_bf16_learns_alike),
       CASE(a_step_that_blows_up_says_where),
       CASE(a_scale_that_overflows_is_skipped_and_halved),
       CASE(an_engines_overflow_is_skipped_and_halved),

@@ -34,6 +34,10 @@ void orion_cpu_load(const orion_kernels *k, float *dst, orion_dtype dtype, const
       return;
     case ORION_BF16: {
       const orion_bf16 *x = (const orion_bf16 *)base + offset;
+      if (stride == 1) {
+        orion_bf16_to_floats(dst, x, n);
+        return;
+      }
       for (size_t i = 0; i < n; i++) dst[i] = orion_bf16_to_float(x[(int64_t)i * stride]);
       return;
     }
@@ -71,6 +75,15 @@ void orion_cpu_store(const orion_kernels *k, orion_dtype dtype, void *base, int6
         k->float_to_half(y, src, n);
       } else {
         for (size_t i = 0; i < n; i++) y[(int64_t)i * stride] = orion_float_to_half(src[i]);
+      }
+      return;
+    }
+    case ORION_BF16: {
+      orion_bf16 *y = (orion_bf16 *)base + offset;
+      if (stride == 1) {
+        orion_floats_to_bf16(y, src, n);
+      } else {
+        for (size_t i = 0; i < n; i++) y[(int64_t)i * stride] = orion_float_to_bf16(src[i]);
       }
       return;
     }

@@ -126,6 +126,7 @@ static bool cast_of(const orion_function *f, const orion_op *op, orion_ref x, or
   if (!from_ok) return false;
   if (to == ORION_FP32) return one(out, x, ORION_MAP_COPY, 0, 0);
   if (to == ORION_FP16) return one(out, x, ORION_MAP_TO_HALF, 0, 0);
+  if (to == ORION_BF16) return one(out, x, ORION_MAP_COPY, 0, 0);  // rounded where it is stored, which it is at once
   if (to == ORION_INT32 && from != ORION_INT32) return one(out, x, ORION_MAP_TRUNC, 0, 0);
   if (to == ORION_BOOL && from != ORION_BOOL) {
     one(out, x, ORION_MAP_LOGICAL_NOT, 0, 0);

@@ -279,6 +279,8 @@ orion_status orion_cpu_emit_elementwise(orion_cpu_build *b, const orion_op *op, 
     return ORION_OK;
   }
   ORION_TRY(limit_size(b, op, &e, err));
+  // bf16 is for keeping: no tile is rounded to it, and what waited would be kept in fp32 in its place.
+  if (orion_cpu_result_type(b, op, 0)->dtype == ORION_BF16) return orion_cpu_emit_chain(b, op, NULL, err);
   if (orion_cpu_may_wait(b, op) || orion_cpu_users_meet(b, op)) {
     b->values[op->results[0]].state = ORION_CPU_PENDING;
     return ORION_OK;

@@ -246,25 +246,20 @@ orion_status orion_runner_update(orion_runner *r, const char *value, const void 
 size_t orion_runner_parts(const orion_runner *r) { return r->plan->n_parts; }
 const orion_plan *orion_runner_plan(const orion_runner *r) { return r->plan; }
 
-size_t orion_runner_weight_bytes(const orion_runner *r) {
-  size_t total = 0;
+// Bytes of all parts together.
+static orion_run_times sizes_of(const orion_runner *r) {
+  orion_run_times total = {0};
   for (size_t i = 0; i < r->plan->n_parts; i++) {
     orion_run_times times = {0};
     orion_executable_times(r->parts[i].executable, &times);
-    total += times.weight_bytes;
+    total.weight_bytes += times.weight_bytes;
+    total.memory_bytes += times.memory_bytes;
   }
   return total;
 }
 
-size_t orion_runner_memory(const orion_runner *r) {
-  size_t total = 0;
-  for (size_t i = 0; i < r->plan->n_parts; i++) {
-    orion_run_times times = {0};
-    orion_executable_times(r->parts[i].executable, &times);
-    total += times.memory_bytes;
-  }
-  return total;
-}
+size_t orion_runner_weight_bytes(const orion_runner *r) { return sizes_of(r).weight_bytes; }
+size_t orion_runner_memory(const orion_runner *r) { return sizes_of(r).memory_bytes; }
 
 orion_tensor *orion_runner_tensor(const orion_runner *r, const char *logical) {
   for (size_t i = 0; i < r->n_tensors; i++) {

@@ -17,6 +17,19 @@ orion_config small_config(bool gpt2) {
   return c;
 }
 
+orion_config small_family(int kind) {
+  orion_config c = small_config(kind == 1);
+  if (kind == 2) {
+    snprintf(c.model_type, sizeof c.model_type, "qwen3");
+    c.qk_norm = c.tied = true;
+  } else if (kind == 3) {
+    snprintf(c.model_type, sizeof c.model_type, "qwen2");
+    c.qkv_bias = true;
+    c.activation = ORION_ACT_GELU_ERF;
+  }
+  return c;
+}
+
 void small_open(small *s, bool gpt2, uint64_t seed) {
   orion_error err = {0};
   orion_config c = small_config(gpt2);

@@ -12,6 +12,7 @@ typedef struct small {
 } small;
 
 orion_config small_config(bool gpt2);
+orion_config small_family(int kind);  // 0: Llama, 1: GPT-2, 2: Qwen 3, 3: Qwen 2 with biases and an exact GELU
 void small_open(small *s, bool gpt2, uint64_t seed);
 void small_close(small *s);
 // Any numbers, the same for the same seed, within (-1, 1).

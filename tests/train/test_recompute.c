@@ -22,15 +22,7 @@ typedef struct outcome {
 } outcome;
 
 static orion_config family(int kind) {
-  orion_config c = small_config(kind == 1);
-  if (kind == 2) {
-    snprintf(c.model_type, sizeof c.model_type, "qwen3");
-    c.qk_norm = c.tied = true;
-  } else if (kind == 3) {
-    snprintf(c.model_type, sizeof c.model_type, "qwen2");
-    c.qkv_bias = true;
-    c.activation = ORION_ACT_GELU_ERF;
-  }
+  orion_config c = small_family(kind);
   c.context = SEQ;
   c.layers = 3;
   return c;

@@ -8,7 +8,6 @@
 enum { ROWS = 64, PANELS = 9, GATHER = 32 };
 _Static_assert(ROWS % ORION_STRIPS_UNIT == 0 && PANELS % ORION_STRIPS_PANELS == 0, "pieces are whole ones");
 
-
 typedef struct conv_step {
   orion_pool_shape g;
   size_t batch, positions, in_channels, out_channels, groups, k, taps, panels;  // channels of one group

@@ -797,7 +797,8 @@ typedef struct attention_case { size_t L, E, Ev, S1, S2; int mask; } attention_c
 static const attention_case attention_cases[] = {
   {1, 64, 64, 1, 0, 0},    {1, 64, 64, 200, 1, 0}, {1, 20, 24, 65, 3, 2},     {2, 8, 8, 64, 0, 2},     {3, 33, 17, 100, 3, 1},
   {4, 64, 64, 0, 4, 1},    {7, 48, 40, 128, 7, 1}, {13, 130, 70, 64, 13, 1},  {64, 64, 64, 0, 64, 1},  {100, 64, 80, 30, 100, 1},
-  {150, 16, 16, 0, 150, 1}, {5, 1, 1, 3, 2, 0},
+  {150, 16, 16, 0, 150, 1}, {5, 1, 1, 3, 2, 0},    {1, 64, 64, 1100, 1, 2}, {1, 64, 112, 511, 2, 0}, {2, 48, 48, 700, 2, 1},
+  {3, 80, 40, 1023, 3, 1},  {9, 64, 64, 600, 9, 1},
 };
 
 static void attention_one(const orion_kernels *level, const attention_case *c, orion_kernel_type type) {
@@ -811,12 +812,12 @@ static void attention_one(const orion_kernels *level, const attention_case *c, o
   }
   size_t size = orion_kernel_type_size(type), stride = c->mask == 2 ? 0 : S;
   const float *m1 = c->mask ? floats(&mask) : NULL, *m2 = c->mask ? floats(&mask) + c->S1 : NULL;
-  orion_attention a = {.q = floats(&q), .q_stride = qs, .out = floats(&out), .out_stride = os, .rows = c->L, .heads = 1, .key_size = c->E,
-                       .value_size = c->Ev, .scale = 0.37f,
-                       .segment = {{k.data, v.data, type, ks, vs, c->S1, 0, 0, m1, stride},
-                                   {k.data + c->S1 * ks * size, v.data + c->S1 * vs * size, type, ks, vs, c->S2, 0, 0, m2, stride}}};
+  orion_attention a = {.q = floats(&q), .q_stride = qs, .out = floats(&out), .out_stride = os, .rows = c->L, .key_size = c->E,
+                       .value_size = c->Ev, .scale = 0.37f, .type = type,
+                       .segment = {{k.data, v.data, ks, vs, c->S1, m1, stride},
+                                   {k.data + c->S1 * ks * size, v.data + c->S1 * vs * size, ks, vs, c->S2, m2, stride}}};
   level->attention(&a);
-  double weight[512];
+  double weight[2048];
   for (size_t l = 0; l < c->L; l++) {
     double largest = -INFINITY, sum = 0.0;
     for (size_t s = 0; s < S; s++) {
@@ -845,48 +846,57 @@ static void attention_one(const orion_kernels *level, const attention_case *c, o
   for (size_t i = 0; i < 8; i++) array_free(level, all[i]);
 }
 
-// Heads that lie side by side, done in one call, have the bits of each by itself.
-static void attention_heads(const orion_kernels *level, size_t heads, size_t rows, size_t keys, size_t size) {
-  const size_t row = heads * size, past = keys - 1;
-  array q = random_floats(rows * row, -2.0f, 2.0f), kf = random_floats(keys * row, -2.0f, 2.0f);
-  array vf = random_floats(keys * row, -2.0f, 2.0f), k = stored(ORION_KERNEL_F16, &kf), v = stored(ORION_KERNEL_F16, &vf);
-  array mask = random_floats(rows * keys, -3.0f, 0.0f);
-  array out = array_make(rows * row * 4), want = array_make(out.size);
-  orion_attention a = {.q = floats(&q), .q_stride = row, .q_head = size, .out = floats(&out), .out_stride = row, .out_head = size,
-                       .rows = rows, .heads = heads, .key_size = size, .value_size = size, .scale = 0.2f,
-                       .segment = {{k.data, v.data, ORION_KERNEL_F16, row, row, past, size, size, floats(&mask), keys},
-                                   {k.data + past * row * 2, v.data + past * row * 2, ORION_KERNEL_F16, row, row, 1, size, size,
+// A row's bits do not depend on the rows that go with it, on the keys that it does not see, nor on where the segments part.
+static void attention_few(const orion_kernels *level, orion_kernel_type type, size_t rows, size_t past, size_t size) {
+  const size_t keys = past + rows, bytes = orion_kernel_type_size(type);
+  array q = random_floats(rows * size, -2.0f, 2.0f), kf = random_floats(keys * size, -2.0f, 2.0f);
+  array vf = random_floats(keys * size, -2.0f, 2.0f), k = stored(type, &kf), v = stored(type, &vf);
+  array mask = random_floats(rows * keys, -3.0f, 0.0f), out = array_make(rows * size * 4), want = array_make(out.size);
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t s = past + r + 1; s < keys; s++) floats(&mask)[r * keys + s] = r % 2 ? -INFINITY : -10000.0f;
+    for (size_t s = 0; r && s <= past + r; s++) floats(&mask)[r * keys + s] = floats(&mask)[s];
+  }
+  orion_attention a = {.q = floats(&q), .q_stride = size, .out = floats(&out), .out_stride = size, .rows = rows, .key_size = size,
+                       .value_size = size, .scale = 0.2f, .type = type,
+                       .segment = {{k.data, v.data, size, size, past, floats(&mask), keys},
+                                   {k.data + past * size * bytes, v.data + past * size * bytes, size, size, rows,
                                     floats(&mask) + past, keys}}};
   level->attention(&a);
-  for (size_t h = 0; h < heads; h++) {
+  for (size_t r = 0; r < rows; r++) {
+    const size_t seen = past + r + 1, first = r % 3 == 0 ? seen : r % 3 == 1 ? seen / 2 : 0;
     orion_attention one = a;
-    one.heads = 1;
-    one.q += h * size;
-    one.out = floats(&want) + h * size;
-    for (int i = 0; i < 2; i++) {
-      one.segment[i].k = (const uint8_t *)a.segment[i].k + h * size * 2;
-      one.segment[i].v = (const uint8_t *)a.segment[i].v + h * size * 2;
-    }
+    one.rows = 1;
+    one.q += r * size;
+    one.out = floats(&want) + r * size;
+    one.segment[0].count = first;
+    one.segment[1] = (orion_attention_segment){k.data + first * size * bytes, v.data + first * size * bytes, size, size, seen - first,
+                                               floats(&mask) + r * keys + first, keys};
+    one.segment[0].mask += r * keys;
     level->attention(&one);
   }
-  CHECK(memcmp(out.data, want.data, out.size) == 0, "attention of %zu heads, %zu rows, %zu keys: other bits than alone", heads, rows,
-        keys);
-  array *all[] = {&q, &out, &want, &kf, &vf, &mask, &k, &v};
+  CHECK(memcmp(out.data, want.data, out.size) == 0, "attention of %zu rows behind %zu keys of %zu: other bits than alone", rows, past,
+        size);
+  array *all[] = {&q, &kf, &vf, &k, &v, &mask, &out, &want};
   for (size_t i = 0; i < 8; i++) array_free(level, all[i]);
 }
 
 static void attentions(const orion_kernels *level) {
-  attention_heads(level, 12, 1, 150, 64);
-  attention_heads(level, 5, 3, 70, 20);
-  attention_heads(level, 2, 32, 33, 16);
+  for (int i = 0; i < 2; i++) {
+    const orion_kernel_type type = i ? ORION_KERNEL_F16 : ORION_KERNEL_F32;
+    attention_few(level, type, 1, 150, 64);
+    attention_few(level, type, 8, 380, 64);
+    attention_few(level, type, 7, 1021, 48);
+    attention_few(level, type, 3, 125, 20);
+    attention_few(level, type, ORION_ATTENTION_FEW, 500, 16);
+  }
   for (size_t i = 0; i < sizeof attention_cases / sizeof *attention_cases; i++) {
     attention_one(level, &attention_cases[i], ORION_KERNEL_F32);
     attention_one(level, &attention_cases[i], ORION_KERNEL_F16);
   }
   float q[4] = {1, 1, 1, 1}, kv[8] = {1, 2, 3, 4, 5, 6, 7, 8}, mask[2] = {-INFINITY, -INFINITY}, out[4];
-  orion_attention a = {.q = q, .q_stride = 4, .out = out, .out_stride = 4, .rows = 1, .heads = 1, .key_size = 4,
-                       .value_size = 4, .scale = 1.0f,
-                       .segment = {{kv, kv, ORION_KERNEL_F32, 4, 4, 2, 0, 0, mask, 0}}};
+  orion_attention a = {.q = q, .q_stride = 4, .out = out, .out_stride = 4, .rows = 1, .key_size = 4,
+                       .value_size = 4, .scale = 1.0f, .type = ORION_KERNEL_F32,
+                       .segment = {{kv, kv, 4, 4, 2, mask, 0}}};
   level->attention(&a);
   CHECK(out[0] != out[0], "a row with every key masked is NaN");
   mask[1] = -1e30f;  // as good as masked, but the only one

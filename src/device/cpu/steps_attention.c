@@ -8,7 +8,6 @@
 
 enum {
   ROWS = ORION_ATTENTION_ROWS,  // of the query, in one piece
-  FEW_ROWS = 16,
   CALL = 1024,                  // element operations that a row costs beside those of its keys
 };
 
@@ -21,10 +20,8 @@ typedef struct attention_step {
   int64_t batch[ORION_MAX_RANK];
   size_t batches, rows, blocks, keys[2], key_size, value_size;
   batch_view q, k[2], v[2], mask, lengths, out;
-  size_t heads;  // that one call may do together; their distances follow
-  int64_t q_head, out_head, k_head[2], v_head[2];
   int64_t q_row, out_row, mask_row, k_row[2], v_row[2];
-  orion_kernel_type type[2];
+  orion_kernel_type type;
   int segments;
   int mask_at, lengths_at;  // inputs, or -1
   bool convert;             // the result is not fp32
@@ -34,7 +31,6 @@ typedef struct attention_step {
 typedef struct attention_run {
   const orion_cpu_exec *x;
   const orion_cpu_step *s;
-  size_t group, groups;  // heads of a piece, and how many pieces that makes
 } attention_run;
 
 static int64_t offset_of(const attention_step *d, const batch_view *v, size_t batch) {
@@ -45,35 +41,32 @@ static const void *typed(const orion_cpu_exec *x, const orion_cpu_view *v, int64
   return (const uint8_t *)orion_cpu_at(x, v) + at * (v->dtype == ORION_FP16 ? 2 : 4);
 }
 
-static orion_attention_segment segment_at(const attention_run *r, int i, size_t batch, size_t head, size_t count) {
+static orion_attention_segment segment_at(const attention_run *r, int i, size_t batch, size_t count) {
   const attention_step *d = r->s->data;
   const orion_cpu_view *k = &r->s->in[1 + 2 * i], *v = &r->s->in[2 + 2 * i];
-  return (orion_attention_segment){.k = typed(r->x, k, offset_of(d, &d->k[i], batch) + (int64_t)head * d->k_head[i]),
-                                   .v = typed(r->x, v, offset_of(d, &d->v[i], batch) + (int64_t)head * d->v_head[i]),
-                                   .type = d->type[i], .k_stride = (size_t)d->k_row[i], .v_stride = (size_t)d->v_row[i],
-                                   .k_head = (size_t)d->k_head[i], .v_head = (size_t)d->v_head[i], .count = count};
+  return (orion_attention_segment){.k = typed(r->x, k, offset_of(d, &d->k[i], batch)),
+                                   .v = typed(r->x, v, offset_of(d, &d->v[i], batch)),
+                                   .k_stride = (size_t)d->k_row[i], .v_stride = (size_t)d->v_row[i], .count = count};
 }
 
-// Rows [r0, r0 + rows) of heads [head, head + heads) of a batch.
-static void attend(const attention_run *r, size_t batch, size_t r0, size_t rows, size_t head, size_t heads, int worker) {
+// Rows [r0, r0 + rows) of a batch.
+static void attend(const attention_run *r, size_t batch, size_t r0, size_t rows, int worker) {
   const orion_cpu_exec *x = r->x;
   const attention_step *d = r->s->data;
   const orion_cpu_view *in = r->s->in, *out = &r->s->out[0];
-  orion_attention a = {.rows = rows, .key_size = d->key_size, .value_size = d->value_size, .scale = d->scale,
-                       .heads = heads, .q_head = (size_t)d->q_head, .q_stride = (size_t)d->q_row};
-  a.q = (const float *)orion_cpu_at(x, &in[0]) + offset_of(d, &d->q, batch) + (int64_t)head * d->q_head +
-        (int64_t)r0 * d->q_row;
-  const int64_t at = offset_of(d, &d->out, batch) + (int64_t)head * d->out_head + (int64_t)r0 * d->out_row;
+  orion_attention a = {.q_stride = (size_t)d->q_row, .rows = rows, .key_size = d->key_size, .value_size = d->value_size,
+                       .scale = d->scale, .type = d->type};
+  a.q = (const float *)orion_cpu_at(x, &in[0]) + offset_of(d, &d->q, batch) + (int64_t)r0 * d->q_row;
+  const int64_t at = offset_of(d, &d->out, batch) + (int64_t)r0 * d->out_row;
   a.out = d->convert ? orion_cpu_scratch(x, worker) : (float *)orion_cpu_at(x, out) + at;
   a.out_stride = d->convert ? d->value_size : (size_t)d->out_row;
-  a.out_head = d->convert ? rows * d->value_size : (size_t)d->out_head;
   const int32_t *lengths = NULL;
   if (d->lengths_at >= 0) {
     lengths = (const int32_t *)orion_cpu_at(x, &in[d->lengths_at]) + offset_of(d, &d->lengths, batch) + r0 / ROWS * 2;
   }
   size_t before = 0;
   for (int s = 0; s < d->segments; s++) {
-    a.segment[s] = segment_at(r, s, batch, head, lengths ? (size_t)lengths[s] : d->keys[s]);
+    a.segment[s] = segment_at(r, s, batch, lengths ? (size_t)lengths[s] : d->keys[s]);
     if (d->mask_at >= 0) {
       a.segment[s].mask = (const float *)orion_cpu_at(x, &in[d->mask_at]) + offset_of(d, &d->mask, batch) +
                           (int64_t)r0 * d->mask_row + (int64_t)before;
@@ -82,10 +75,9 @@ static void attend(const attention_run *r, size_t batch, size_t r0, size_t rows,
     before += d->keys[s];
   }
   x->k->attention(&a);
-  for (size_t i = 0; d->convert && i < heads * rows; i++) {
-    const int64_t row = (int64_t)(i / rows) * d->out_head + (int64_t)(i % rows) * d->out_row;
-    orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + row, 1, a.out + i * d->value_size,
-                    d->value_size);
+  for (size_t i = 0; d->convert && i < rows; i++) {
+    orion_cpu_store(x->k, out->dtype, x->base[out->buffer], out->offset + at + (int64_t)i * d->out_row, 1,
+                    a.out + i * d->value_size, d->value_size);
   }
 }
 
@@ -93,29 +85,21 @@ static void attention_piece(void *ctx, size_t begin, size_t end, int worker) {
   const attention_run *r = ctx;
   const attention_step *d = r->s->data;
   for (size_t i = begin; i < end; i++) {
-    const size_t head = i % r->groups * r->group, block = i / r->groups, r0 = block % d->blocks * ROWS;
-    const size_t heads = d->heads - head < r->group ? d->heads - head : r->group;
-    attend(r, block / d->blocks, r0, d->rows - r0 < ROWS ? d->rows - r0 : ROWS, head, heads, worker);
+    const size_t r0 = i % d->blocks * ROWS;
+    attend(r, i / d->blocks, r0, d->rows - r0 < ROWS ? d->rows - r0 : ROWS, worker);
   }
-}
-
-// Heads of a piece: their keys lie side by side, so each thread takes as many as it can.
-static size_t group_of(const attention_step *d, size_t threads) {
-  const size_t share = (d->heads + threads - 1) / threads, most = d->heads > 1 ? ROWS / d->rows : 1;
-  return share < most ? share : most;
 }
 
 static orion_status run_attention(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
   const attention_step *d = s->data;
-  attention_run r = {x, s, group_of(d, (size_t)orion_pool_threads(x->pool)), 1};
-  r.groups = (d->heads + r.group - 1) / r.group;
+  attention_run r = {x, s};
   size_t keys = d->keys[0] + d->keys[1];
   if (d->lengths_at >= 0) {  // of the first batch: enough to tell whether the pool is worth waking
     const int32_t *lengths = orion_cpu_at(x, &s->in[d->lengths_at]);
     keys = (size_t)lengths[0] + (size_t)lengths[1];
   }
-  const size_t work = d->batches * d->heads * d->rows * (CALL + keys * (d->key_size + d->value_size));
-  orion_cpu_for(x, d->batches * d->blocks * r.groups, 1, work, attention_piece, &r);
+  const size_t work = d->batches * d->rows * (CALL + keys * (d->key_size + d->value_size));
+  orion_cpu_for(x, d->batches * d->blocks, 1, work, attention_piece, &r);
   return ORION_OK;
 }
 
@@ -231,9 +215,9 @@ static orion_status spread_batch(const attention_step *d, const orion_cpu_view *
   return ORION_FAIL(err, ORION_FORMAT, "batch dimensions do not broadcast");
 }
 
-// Keys or values as the kernel reads them: halves or floats, features in a row.
-static orion_status readable(orion_cpu_build *b, orion_cpu_view *v, orion_error *err) {
-  if (v->dtype != ORION_FP32 && v->dtype != ORION_FP16) return orion_cpu_to_f32(b, v, err);
+// Keys or values as the kernel reads them: all in halves, or floats, features in a row.
+static orion_status readable(orion_cpu_build *b, bool halves, orion_cpu_view *v, orion_error *err) {
+  if (!halves && v->dtype != ORION_FP32) return orion_cpu_to_f32(b, v, err);
   bool row = v->strides[v->rank - 1] == 1 && v->strides[v->rank - 2] >= 0;
   return row ? ORION_OK : orion_cpu_to_packed(b, v, err);
 }
@@ -273,18 +257,16 @@ static orion_status segments_of(orion_cpu_build *b, const orion_op *op, attentio
     ORION_TRY(orion_cpu_ref_view(b, k, &in[1], err));
     ORION_TRY(orion_cpu_ref_view(b, v, &in[2], err));
   }
+  bool halves = true;
+  for (int i = 1; i <= 2 * d->segments; i++) halves = halves && in[i].dtype == ORION_FP16;
+  d->type = halves ? ORION_KERNEL_F16 : ORION_KERNEL_F32;
   for (int i = 0; i < d->segments; i++) {
     orion_cpu_view *ki = &in[1 + 2 * i], *vi = &in[2 + 2 * i];
     if (ki->rank < 2 || vi->rank < 2 || ki->dims[ki->rank - 2] != vi->dims[vi->rank - 2]) {
       return ORION_FAIL(err, ORION_UNSUPPORTED, "keys and values are joined differently");
     }
-    if (ki->dtype != vi->dtype) {
-      ORION_TRY(orion_cpu_to_f32(b, ki, err));
-      ORION_TRY(orion_cpu_to_f32(b, vi, err));
-    }
-    ORION_TRY(readable(b, ki, err));
-    ORION_TRY(readable(b, vi, err));
-    d->type[i] = ki->dtype == ORION_FP16 ? ORION_KERNEL_F16 : ORION_KERNEL_F32;
+    ORION_TRY(readable(b, halves, ki, err));
+    ORION_TRY(readable(b, halves, vi, err));
     d->keys[i] = (size_t)ki->dims[ki->rank - 2];
     d->k_row[i] = ki->strides[ki->rank - 2];
     d->v_row[i] = vi->strides[vi->rank - 2];
@@ -294,39 +276,20 @@ static orion_status segments_of(orion_cpu_build *b, const orion_op *op, attentio
   return ORION_OK;
 }
 
-// One query row per head, several heads on the same keys: their queries are the rows of one call.
+// One query row per head, several heads on the same keys: their queries are the rows of one call, as few as they are when more
+// tokens go together and each head has its own.
 static void merge_group(attention_step *d) {
   int g = d->batch_rank - 1;
   if (g < 0 || d->rows != 1 || d->batch[g] == 1) return;
   for (int i = 0; i < d->segments; i++) {
     if (d->k[i].strides[g] || d->v[i].strides[g]) return;
   }
-  if (d->mask.strides[g] || d->lengths.strides[g] || d->batch[g] > ROWS || d->q.strides[g] < 0) return;
+  if (d->mask.strides[g] || d->lengths.strides[g] || d->batch[g] > ORION_ATTENTION_FEW || d->q.strides[g] < 0) return;
   d->rows = (size_t)d->batch[g];
   d->q_row = d->q.strides[g];
   d->out_row = d->out.strides[g];
   d->mask_row = 0;
   d->batches /= d->rows;
-  d->batch_rank--;
-}
-
-// Heads of few rows may go together.
-static void take_heads(attention_step *d) {
-  const int h = d->batch_rank - 1;
-  d->heads = 1;
-  if (h < 0 || d->rows > FEW_ROWS || d->mask.strides[h] || d->lengths.strides[h]) return;
-  if (d->q.strides[h] < 0 || d->out.strides[h] < 0) return;
-  for (int i = 0; i < d->segments; i++) {
-    if (d->k[i].strides[h] < 0 || d->v[i].strides[h] < 0) return;
-  }
-  d->heads = (size_t)d->batch[h];
-  d->q_head = d->q.strides[h];
-  d->out_head = d->out.strides[h];
-  for (int i = 0; i < d->segments; i++) {
-    d->k_head[i] = d->k[i].strides[h];
-    d->v_head[i] = d->v[i].strides[h];
-  }
-  d->batches /= d->heads;
   d->batch_rank--;
 }
 
@@ -368,7 +331,6 @@ orion_status orion_cpu_emit_attention(orion_cpu_build *b, const orion_op *op, or
   d->out_row = out.strides[out.rank - 2];
   d->convert = out.dtype != ORION_FP32;
   merge_group(d);
-  take_heads(d);
   d->blocks = (d->rows + ROWS - 1) / ROWS;
   orion_cpu_step step = {.run = run_attention,
                          .kind = ORION_CPU_ATTENTION,

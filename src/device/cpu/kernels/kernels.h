@@ -112,16 +112,15 @@ static inline size_t orion_rounded_row_bytes(size_t cols, size_t group) {
 // A run of keys and values. Two of them let a cache and the new tokens be read without joining them first.
 typedef struct orion_attention_segment {
   const void *k, *v;          // [count, E] and [count, Ev]
-  orion_kernel_type type;     // of both
   size_t k_stride, v_stride;  // between rows
   size_t count;               // valid keys: a masked tail is left out here
-  size_t k_head, v_head;      // between heads
-  const float *mask;          // [L, count], added to the scaled scores of all heads; NULL for none
+  const float *mask;          // [L, count], added to the scaled scores; NULL for none
   size_t mask_stride;         // between rows of the mask; 0 when all rows share one
 } orion_attention_segment;
 
-// Heads whose rows are few are better done together: their keys lie side by side, and are read as they lie.
-enum { ORION_ATTENTION_ROWS = 64 };  // rows * heads, where there are several heads
+// A row's bits do not depend on how many others are in the call, nor on keys hidden from it, as long as there are FEW at
+// most. More go by blocks of ROWS.
+enum { ORION_ATTENTION_FEW = 32, ORION_ATTENTION_ROWS = 64 };
 
 typedef struct orion_attention {
   const float *q;             // [L, E]
@@ -129,8 +128,8 @@ typedef struct orion_attention {
   float *out;                 // [L, Ev]
   size_t out_stride;
   size_t rows, key_size, value_size;  // L, E, Ev
-  size_t heads, q_head, out_head;     // at least one; elements between them
   float scale;
+  orion_kernel_type type;     // of keys and values
   orion_attention_segment segment[2];  // the second is skipped when its count is 0
 } orion_attention;
 

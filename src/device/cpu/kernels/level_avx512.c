@@ -17,6 +17,8 @@
 #include "device/cpu/kernels/body_bf16.h"
 #include "device/cpu/kernels/body_tiles.h"
 #include "device/cpu/kernels/body_pairs.h"
+#include "device/cpu/kernels/body_attention_weights.h"
+#include "device/cpu/kernels/body_attention_few.h"
 #include "device/cpu/kernels/body_attention.h"
 #include "device/cpu/kernels/body_ceiling.h"
 #include "device/cpu/kernels/body_install.h"

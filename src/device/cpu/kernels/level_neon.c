@@ -11,6 +11,8 @@
 #include "device/cpu/kernels/body_strips.h"
 #include "device/cpu/kernels/body_linear_strips.h"
 #include "device/cpu/kernels/body_matmul.h"
+#include "device/cpu/kernels/body_attention_weights.h"
+#include "device/cpu/kernels/body_attention_few.h"
 #include "device/cpu/kernels/body_attention.h"
 #include "device/cpu/kernels/body_ceiling.h"
 #include "device/cpu/kernels/body_install.h"

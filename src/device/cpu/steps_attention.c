@@ -81,13 +81,30 @@ static void attend(const attention_run *r, size_t batch, size_t r0, size_t rows,
   }
 }
 
+// Asks for the first key and value of a batch: each head's lie in pages of their own, which to find takes as long as reading a
+// few dozen keys.
+static void ask_for(const attention_run *r, size_t batch) {
+  const attention_step *d = r->s->data;
+  for (int i = 0; i < d->segments; i++) {
+    __builtin_prefetch(typed(r->x, &r->s->in[1 + 2 * i], offset_of(d, &d->k[i], batch)));
+    __builtin_prefetch(typed(r->x, &r->s->in[2 + 2 * i], offset_of(d, &d->v[i], batch)));
+  }
+}
+
 static void attention_piece(void *ctx, size_t begin, size_t end, int worker) {
   const attention_run *r = ctx;
   const attention_step *d = r->s->data;
+  for (size_t i = begin; i < end && d->rows <= ORION_ATTENTION_FEW; i++) ask_for(r, i);
   for (size_t i = begin; i < end; i++) {
     const size_t r0 = i % d->blocks * ROWS;
     attend(r, i / d->blocks, r0, d->rows - r0 < ROWS ? d->rows - r0 : ROWS, worker);
   }
+}
+
+// Pieces of batches or blocks that cost `work` each: as many for each thread, and none too small to be handed out.
+static size_t grain_of(size_t n, size_t work, size_t threads) {
+  const size_t share = (n + threads - 1) / threads, most = ORION_CPU_SERIAL / work + 1, parts = (share + most - 1) / most;
+  return (share + parts - 1) / parts;
 }
 
 static orion_status run_attention(const orion_cpu_exec *x, const orion_cpu_step *s, orion_error *err) {
@@ -98,8 +115,9 @@ static orion_status run_attention(const orion_cpu_exec *x, const orion_cpu_step 
     const int32_t *lengths = orion_cpu_at(x, &s->in[d->lengths_at]);
     keys = (size_t)lengths[0] + (size_t)lengths[1];
   }
-  const size_t work = d->batches * d->rows * (CALL + keys * (d->key_size + d->value_size));
-  orion_cpu_for(x, d->batches * d->blocks, 1, work, attention_piece, &r);
+  const size_t n = d->batches * d->blocks, work = d->batches * d->rows * (CALL + keys * (d->key_size + d->value_size));
+  if (n == 0) return ORION_OK;
+  orion_cpu_for(x, n, grain_of(n, work / n, (size_t)orion_pool_threads(x->pool)), work, attention_piece, &r);
   return ORION_OK;
 }
 

@@ -103,9 +103,15 @@ INLINE void widen_panel(float *dst, orion_kernel_type type, const void *src, siz
     }
     return;
   }
+  size_t turned = 0;  // columns of halves, by squares
+  for (; type == ORION_KERNEL_F16 && col == 1 && rows == 16 && turned + 16 <= cols; turned += 16) {
+    float square[256];
+    for (size_t j = 0; j < 16; j++) v16_store(square + j * 16, v16_load_as(type, src, j * row + turned));
+    transpose_16(dst + turned * 16, 16, square, 16);
+  }
   if (col == 1 && type == ORION_KERNEL_F32) transpose_f32(dst, 16, src, row, rows, cols);
   else for (size_t j = 0; j < rows; j++) {
-    size_t k = 0;
+    size_t k = turned;
     float lanes[16];
     for (; col == 1 && k + 16 <= cols; k += 16) {
       v16_store(lanes, v16_load_as(type, src, j * row + k));

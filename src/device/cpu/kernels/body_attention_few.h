@@ -146,12 +146,12 @@ typedef struct few_steps {
   void (*values)(const attention_run *t, const attention_span *span);
 } few_steps;
 
-#define FEW_STEPS(type, R)                                                              \
+#define FEW_STEPS(type, R)                                                                  \
   static void few_scores_##type##_##R(const attention_run *t, const attention_span *span) { \
-    few_scores(R, ORION_KERNEL_##type, t, span);                                        \
-  }                                                                                     \
+    few_scores(R, ORION_KERNEL_##type, t, span);                                            \
+  }                                                                                         \
   static void few_values_##type##_##R(const attention_run *t, const attention_span *span) { \
-    few_values(R, ORION_KERNEL_##type, t, span);                                        \
+    few_values(R, ORION_KERNEL_##type, t, span);                                            \
   }
 FEW_STEPS(F32, 1) FEW_STEPS(F32, 2) FEW_STEPS(F32, 3) FEW_STEPS(F32, 4)
 FEW_STEPS(F16, 1) FEW_STEPS(F16, 2) FEW_STEPS(F16, 3) FEW_STEPS(F16, 4)
